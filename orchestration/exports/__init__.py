@@ -1,0 +1,1 @@
+"""Bytes of an export -> canonical rows with their source text. Knows no Dagster and no database."""

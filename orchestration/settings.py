@@ -1,0 +1,75 @@
+"""Paths and environment. No rule of the study belongs here: those stand in study.yaml."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DBT_PROJECT = REPOSITORY / "dbt_project"
+EXPECTATIONS = REPOSITORY / "expectations"
+LANDING_FOLDERS = ("clinical", "lab", "imaging")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything lies: ``home`` (SHER2_HOME) and ``study_file`` (SHER2_STUDY)."""
+
+    home: Path
+    study_file: Path
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        return cls(
+            home=Path(os.environ.get("SHER2_HOME") or REPOSITORY / "var").expanduser().resolve(),
+            study_file=Path(os.environ.get("SHER2_STUDY") or REPOSITORY / "study.yaml").expanduser().resolve(),
+        )
+
+    @property
+    def landing(self) -> Path:
+        return self.home / "landing"
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def build(self) -> Path:
+        """Private folder: database files that nobody but the running pipeline opens, and dbt's target."""
+        return self.home / "build"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def builds(self) -> Path:
+        """The last published builds, for rollback and diff."""
+        return self.home / "builds"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def dagster(self) -> Path:
+        return self.home / "dagster"
+
+    def prepare(self) -> None:
+        """Make the folders of the home.
+
+        Raises:
+            UserError: the home cannot be written, or one of its folders is a file.
+        """
+        folders = [self.landing / name for name in LANDING_FOLDERS]
+        folders += [self.lake, self.build, self.builds, self.reports, self.dagster]
+        for folder in folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"SHER2_HOME: cannot make {folder}: {error.strerror}. Point SHER2_HOME at a folder you may write to."
+                ) from None
+        if not os.access(self.home, os.W_OK):
+            raise UserError(f"SHER2_HOME: {self.home} is read-only. Point SHER2_HOME at a folder you may write to.")

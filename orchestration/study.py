@@ -1,0 +1,340 @@
+"""Typed model of study.yaml. Every rule's number enters the system here and nowhere else."""
+
+import hashlib
+import json
+import re
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from orchestration.errors import UserError
+from orchestration.exports.records import RECORDS
+
+Days = Annotated[int, Field(ge=0)]
+Percent = Annotated[int, Field(gt=0, le=100)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudyIdentity(_Model):
+    id: str = "STUDY"
+    title: str = ""
+    timezone: str = "UTC"
+    drugs: list[str] = Field(default=[], description="Names under which exposures carry the study regimen")
+    data_cutoff: date | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"unknown time zone {value!r}; use an IANA name such as Europe/Berlin")
+        return value
+
+    @field_validator("drugs")
+    @classmethod
+    def _upper(cls, value: list[str]) -> list[str]:
+        return [" ".join(name.upper().split()) for name in value]
+
+
+class Landing(_Model):
+    settle_seconds: float = Field(1, ge=0)
+
+
+class Ingest(_Model):
+    max_attempts: int = Field(3, ge=1)
+    max_file_mb: int = Field(512, ge=1)
+
+
+class Schedule(_Model):
+    daily_at: str = Field("06:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+
+
+class Therapies(_Model):
+    anticancer_categories: list[str] = ["ANTICANCER", "ANTICANCER THERAPY", "CHEMOTHERAPY", "ENDOCRINE THERAPY",
+                                        "TARGETED THERAPY", "IMMUNOTHERAPY", "RADIOTHERAPY", "SURGERY"]
+    ignored_categories: list[str] = []
+
+    @field_validator("anticancer_categories", "ignored_categories")
+    @classmethod
+    def _upper(cls, value: list[str]) -> list[str]:
+        return [" ".join(name.upper().split()) for name in value]
+
+
+class Analyte(_Model):
+    codes: list[str] = ["42914-2", "32996-1", "SERUM HER2"]
+    codes_if_serum: list[str] = ["HER2", "HER2AG"]
+    unit: Literal["ng/mL"] = "ng/mL"
+    cutoff_ng_ml: float = Field(15, gt=0)
+    plausible_range: tuple[float, float] = (0, 10000)
+
+    @field_validator("plausible_range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError("the lower limit must be below the upper one")
+        return value
+
+
+class Analytes(_Model):
+    serum_her2: Analyte = Analyte()
+
+
+class Baseline(_Model):
+    window_days: Days = 28
+
+
+class LabVisit(_Model):
+    name: str
+    planned_day: int
+    window_before_days: Days
+    window_after_days: Days
+
+
+class ImagingPhase(_Model):
+    every_weeks: int = Field(gt=0)
+    through_week: int | None = Field(None, gt=0)
+
+
+class ImagingVisits(_Model):
+    window_days: Days = 7
+    sampling_window_days: Days = 14
+    schedule: list[ImagingPhase] = [ImagingPhase(every_weeks=6)]
+
+    @model_validator(mode="after")
+    def _phases_follow(self) -> "ImagingVisits":
+        if not self.schedule:
+            raise ValueError("name at least one phase, for example {every_weeks: 6}")
+        ends = [phase.through_week for phase in self.schedule]
+        if ends[-1] is not None or any(end is None for end in ends[:-1]) or ends[:-1] != sorted(set(ends[:-1])):
+            raise ValueError("every phase but the last needs a through_week, rising, and the last must be open")
+        return self
+
+
+class Visits(_Model):
+    lab: list[LabVisit] = [
+        LabVisit(name="C1D1", planned_day=1, window_before_days=28, window_after_days=0),
+        LabVisit(name="C2D1", planned_day=22, window_before_days=5, window_after_days=5),
+        LabVisit(name="C3D1", planned_day=43, window_before_days=7, window_after_days=7),
+    ]
+    imaging: ImagingVisits = ImagingVisits()
+
+
+ResponseValue = Literal["CR", "PR", "SD", "NON-CR/NON-PD"]
+
+
+class Response(_Model):
+    evaluator: str = "INVESTIGATOR"
+    basis: Literal["derived", "reported", "derived_else_reported"] = "derived_else_reported"
+    confirm_days: Days = 28
+    confirm_max_ne: Days = 1
+    confirm_accept_sd: bool = False
+    min_sd_days: Days = 42
+    duration_window_days: Days = 7
+    clinical_benefit_days: Days = 168
+    carry_partial_response: bool = False
+    stop_at_new_therapy: bool = True
+    baseline_window_days: Days = 28
+    baseline_outside_window: Literal["use", "exclude"] = "use"
+    assessment_window_days: Days = 14
+    disease_after_cr: Literal["finding", "pd"] = "finding"
+    disease_control_values: list[ResponseValue] = ["CR", "PR", "SD", "NON-CR/NON-PD"]
+    partial_response_pct: Percent = 30
+    progression_pct: Percent = 20
+    progression_mm: Days = 5
+    node_normal_mm: Days = 10
+    node_target_mm: Days = 15
+    target_mm: Days = 10
+    too_small_mm: Days = 5
+    max_targets: Days = 5
+    max_targets_per_organ: Days = 2
+
+
+class ProgressionFreeSurvival(_Model):
+    rules: Literal["fda", "ema"] = "fda"
+    max_missed: int = Field(2, ge=1)
+
+
+class Endpoints(_Model):
+    start: Literal["first_dose", "enrolment"] = "first_dose"
+    pfs: ProgressionFreeSurvival = ProgressionFreeSurvival()
+
+
+class Dates(_Model):
+    impute_day: Literal["first", "mid", "last"] = "first"
+
+
+class ChangeThresholds(_Model):
+    fall: Percent = 20
+    rise: Percent = 20
+    at_most_of_baseline: Percent = 77
+    deep_fall: Percent = 55
+
+
+class Analysis(_Model):
+    population: Literal["in_treated", "in_efficacy", "in_response_evaluable"] = "in_efficacy"
+    primary: str = "landmark_week_6"
+    secondary: list[str] = []
+    landmarks_weeks: list[int] = [6, 9, 12]
+    landmark_grace_days: Days = 8
+    landmark_max_age_days: Days = 35
+    change_thresholds_pct: ChangeThresholds = ChangeThresholds()
+    rise_floor_ng_ml: float = Field(1.7, ge=0)
+    lag_days: Days = 7
+    km_months: list[int] = [6, 12, 18, 24]
+    level: float = Field(0.95, gt=0.5, lt=1)
+
+    @model_validator(mode="after")
+    def _primary_is_a_landmark(self) -> "Analysis":
+        names = [f"landmark_week_{week}" for week in self.landmarks_weeks]
+        if self.primary not in names:
+            raise ValueError(f"primary {self.primary!r} is none of the landmark analyses: {', '.join(names)}")
+        return self
+
+
+class Source(_Model):
+    """How one vendor's export becomes rows of a record: a built-in ``layout``, or ``record`` with ``columns``."""
+
+    name: str
+    folder: Literal["clinical", "lab", "imaging"] | None = None
+    match: str = Field("*", description="glob on the file's path below the folder")
+    layout: Literal["sdtm", "site"] | None = None
+    record: str | None = None
+    columns: dict[str, str | list[str]] = Field(
+        default={}, description="canonical column: heading; a list of headings takes the first one that is filled")
+    constants: dict[str, str] = Field(default={}, description="canonical column: a value the export does not carry")
+    codes: dict[str, dict[str, str]] = Field(default={}, description="canonical column: {vendor's code: canonical value}")
+    units: dict[str, str] = Field(default={}, description="vendor's spelling: UCUM unit")
+    subject_id: str | None = Field(None, description="template over the export's headings, for example '{site}-{subject}'")
+    date_format: str = Field("iso8601", description="iso8601, or a strptime format; a timestamp adds the time")
+    datetime_format: str | None = None
+    decimal: Literal[".", ","] = "."
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    timezone: str | None = None
+    missing: list[str] = [""]
+    exported_on: str | None = Field(
+        None, description="regular expression with one group that finds the export's ISO date (or yyyymmdd) in its file"
+        " name: a later export of the same row then corrects the earlier one")
+
+    @field_validator("exported_on")
+    @classmethod
+    def _one_group(cls, value: str | None) -> str | None:
+        if value is not None and re.compile(value).groups != 1:
+            raise ValueError("needs exactly one group around the date")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            raise ValueError(f"unknown encoding {value!r}; use for example utf-8 or cp1252") from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        return value if value is None else StudyIdentity._known_zone(value)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Source":
+        if (self.layout is None) == (self.record is None):
+            raise ValueError("name either a built-in layout (sdtm, site) or a record with its columns")
+        if self.record is not None:
+            if self.record not in RECORDS:
+                raise ValueError(f"record {self.record!r} is none of: {', '.join(RECORDS)}")
+            record = RECORDS[self.record]
+            known = {column.name for column in record.columns}
+            for key in ("columns", "constants", "codes"):
+                for name in getattr(self, key):
+                    if name not in known:
+                        raise ValueError(f"{key}.{name} is no column of {record.name}; it has {', '.join(sorted(known))}")
+            given = set(self.columns) | set(self.constants) | ({"subject_id"} if self.subject_id else set())
+            if absent := [name for name in record.required if name not in given]:
+                raise ValueError(f"columns: {record.name} also needs {', '.join(absent)}")
+        return self
+
+
+class Study(_Model):
+    study: StudyIdentity = StudyIdentity()
+    landing: Landing = Landing()
+    ingest: Ingest = Ingest()
+    schedule: Schedule = Schedule()
+    therapies: Therapies = Therapies()
+    analytes: Analytes = Analytes()
+    baseline: Baseline = Baseline()
+    visits: Visits = Visits()
+    response: Response = Response()
+    endpoints: Endpoints = Endpoints()
+    dates: Dates = Dates()
+    analysis: Analysis = Analysis()
+    sources: list[Source] = []
+
+    @field_validator("sources")
+    @classmethod
+    def _unique_names(cls, value: list[Source]) -> list[Source]:
+        names = [source.name for source in value]
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"source names must be unique: {', '.join(double)}")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.study.timezone)
+
+    def dbt_vars(self) -> dict:
+        """What dbt reads: everything that a derivation needs, under the keys of study.yaml."""
+        keys = {"study", "therapies", "analytes", "baseline", "visits", "response", "endpoints", "dates", "analysis"}
+        return self.model_dump(mode="json", include=keys)
+
+    @property
+    def study_hash(self) -> str:
+        """sha256 of the protocol as read (comments and order of keys do not matter)."""
+        return _hash(self.model_dump(mode="json", exclude={"landing", "ingest", "schedule"}))
+
+    @property
+    def reading_hash(self) -> str:
+        """sha256 of the part that decides how an export is read and judged."""
+        return _hash(self.model_dump(mode="json", include={"study": {"timezone"}, "ingest": True, "analytes": True, "sources": True}))
+
+
+def _hash(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load_study(path: Path) -> Study:
+    """Read and check study.yaml.
+
+    Raises:
+        UserError: the file is absent, is no YAML, or a key is unknown or out of range; names the key and the mend.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. Point SHER2_STUDY at the study's protocol (see study.yaml in the repository).") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Save it as UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}:{where}: no valid YAML ({getattr(error, 'problem', error)}). Mend the indentation or quoting there.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no keys. Start from the study.yaml of the repository.")
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: dict) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key. Remove it or mend its spelling"
+    return f"{key}: {item['msg'].removeprefix('Value error, ')} (found {item['input']!r})"
