@@ -1,0 +1,324 @@
+"""The command line: thin. Every command calls what the UI calls; heavy imports happen inside the command."""
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from orchestration import __version__, progress
+from orchestration.errors import UserError
+from orchestration.settings import Settings
+from orchestration.study import load_study
+
+
+class _Commands(click.Group):
+    """One line an error: exit 2 for the user's mistakes, 1 for ours, a traceback only with --debug."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            _fail(str(error), 2, context)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            _fail(f"{text} (this is our mistake, not yours; sher2 --debug shows where)", 1, context)
+
+
+def _fail(text: str, code: int, context: click.Context) -> None:
+    if context.params.get("debug"):
+        raise  # noqa: PLE0704 - inside the except clause of the caller
+    click.echo(f"sher2: {text}", err=True)
+    context.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Exports in a landing folder -> published marts and efficacy metrics."""
+
+
+@main.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--subjects", default=120, show_default=True, type=int)
+@click.option("--seed", default=1, show_default=True, type=int)
+@click.option("--layout", default="sdtm", show_default=True, type=click.Choice(["sdtm", "site"]))
+@click.option("--null", is_flag=True, help="Serum HER2 unrelated to outcome.")
+def simulate(out: Path, subjects: int, seed: int, layout: str, null: bool) -> None:
+    """Write a realistic study's exports into OUT/{clinical,lab,imaging}. Same arguments, same bytes."""
+    from orchestration.simulate import write_study
+
+    with _shown_progress():
+        write_study(out, subjects, seed, layout=layout, null=null, progress=_tell)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    click.echo(f"{subjects} subjects in {len(files)} files below {out}")
+
+
+@main.command()
+@click.option("--full-refresh", is_flag=True, help="Judge every kept file again.")
+@click.option("--engine", default="duckdb", show_default=True, type=click.Choice(["duckdb", "spark"]))
+def run(full_refresh: bool, engine: str) -> None:
+    """Take in everything pending and materialise all assets in one process."""
+    if engine == "spark":
+        raise UserError("run: --engine spark is not built yet. Leave it out to run on duckdb.")
+    settings = Settings.from_environment()
+    load_study(settings.study_file)
+    settings.prepare()
+    from orchestration.pipeline import run_pipeline
+
+    with _shown_progress():
+        outcome = run_pipeline(settings, full_refresh=full_refresh)
+    if not outcome.is_success:
+        raise UserError(outcome.reason) if outcome.is_users else RuntimeError(outcome.reason)
+    click.echo(_summary(settings))
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, type=int)
+def up(port: int) -> None:
+    """Serve Dagster's web interface and daemon on the loopback address until interrupted."""
+    settings = Settings.from_environment()
+    load_study(settings.study_file)
+    settings.prepare()
+    from orchestration.serving import serve
+
+    sys.exit(serve(settings, port))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+def status(as_json: bool) -> None:
+    """Files, rows, the last publication and open findings."""
+    from orchestration.inspection import status as read_status
+
+    settings = Settings.from_environment()
+    content = read_status(settings, load_study(settings.study_file))
+    if as_json:
+        click.echo(json.dumps(content, indent=2))
+        return
+    for key, value in content.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        click.echo(f"{key.replace('_', ' '):<20} {text if text not in (None, '') else '-'}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--csv", "as_csv", is_flag=True, help="A query list to send back to the site.")
+def quarantine(as_json: bool, as_csv: bool) -> None:
+    """Each quarantined row: file, row number, field, value, rule, what to do."""
+    from orchestration.inspection import quarantined
+
+    rows = quarantined(Settings.from_environment())
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif as_csv:
+        click.echo(_csv(rows), nl=False)
+    elif not rows:
+        click.echo("nothing is quarantined")
+    else:
+        for row in rows:
+            place = f"{row['path']}, row {row['row_number']}" if row["row_number"] is not None else row["path"]
+            click.echo(f"{place}: {row['record'] or 'file'}.{row['field'] or '-'} = {row['value']!r} [{row['rule']}] {row['message']}")
+
+
+@main.command()
+@click.argument("query")
+@click.option("--format", "shape", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
+def sql(query: str, shape: str) -> None:
+    """Read-only QUERY on what is published."""
+    from orchestration.inspection import query_rows
+
+    columns, rows = query_rows(Settings.from_environment(), query)
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    if shape == "json":
+        click.echo(json.dumps(records, ensure_ascii=False))
+    elif shape == "csv":
+        click.echo(_csv(records, columns), nl=False)
+    else:
+        _print_table(columns, rows)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check(files: tuple[Path, ...]) -> None:
+    """Say what would happen to FILES, without taking them in."""
+    from orchestration.inspection import check_file
+
+    settings = Settings.from_environment()
+    study = load_study(settings.study_file)
+    verdicts = [check_file(settings, study, path) for path in files]
+    for verdict in verdicts:
+        click.echo(verdict.text)
+    sys.exit(0 if all(verdict.would_load for verdict in verdicts) else 2)
+
+
+@main.command()
+@click.argument("sha")
+def reprocess(sha: str) -> None:
+    """Judge a rejected or set-aside file again at the next run; SHA is its file_id or the beginning of it."""
+    from orchestration.lake import Lake
+    from orchestration.locking import writer_lock
+
+    settings = Settings.from_environment()
+    settings.prepare()
+    with writer_lock(settings.home):
+        path = Lake(settings).reprocess(sha)
+    click.echo(f"{path} will be judged again: sher2 run")
+
+
+@main.command()
+@click.option("--parquet", "parquet", type=click.Path(file_okay=False, path_type=Path), help="All marts and metrics as Parquet.")
+@click.option("--adam", "adam", type=click.Path(file_okay=False, path_type=Path), help="Analysis datasets for the statistician.")
+def export(parquet: Path | None, adam: Path | None) -> None:
+    """Write what is published into a folder."""
+    if adam is not None:
+        raise UserError("export: --adam is not built yet. Use --parquet DIR for all marts.")
+    if parquet is None:
+        raise UserError("export: name a folder: --parquet DIR")
+    from orchestration.inspection import export_parquet
+
+    for path in export_parquet(Settings.from_environment(), parquet):
+        click.echo(path)
+
+
+@main.command()
+@click.option("--pdf", is_flag=True, help="Also print the page to PDF with the Chromium of this machine.")
+def report(pdf: bool) -> None:
+    """Render the report from what is published."""
+    from orchestration.report.page import render, write_pdf
+
+    settings = Settings.from_environment()
+    page = render(settings.warehouse, settings.reports, load_study(settings.study_file))
+    click.echo(page)
+    if pdf:
+        click.echo(write_pdf(page))
+
+
+@main.command()
+@click.argument("build", required=False)
+@click.option("--json", "as_json", is_flag=True)
+def diff(build: str | None, as_json: bool) -> None:
+    """Which numbers changed since BUILD (default: the one before)."""
+    from orchestration.publication import differences, find_build
+
+    settings = Settings.from_environment()
+    earlier = find_build(settings, build)
+    changes = differences(settings, earlier)
+    if as_json:
+        click.echo(json.dumps(changes, ensure_ascii=False))
+        return
+    click.echo(f"{len(changes)} cells differ from build {earlier.stem.split('_')[1]}")
+    for change in changes:
+        click.echo(f"{change['mart']} {change['key']} {change['column']}: {change['before']} -> {change['after']}")
+
+
+@main.command()
+def rollback() -> None:
+    """Publish the build before the current one again."""
+    from orchestration.locking import writer_lock
+    from orchestration.publication import rollback as publish_earlier
+
+    settings = Settings.from_environment()
+    settings.prepare()
+    with writer_lock(settings.home):
+        build_id = publish_earlier(settings)
+    click.echo(f"build {build_id} is published again")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def layout(file: Path) -> None:
+    """Propose a sources: entry of study.yaml for an unknown table. A person checks it; nothing is applied."""
+    from orchestration.exports.proposal import propose
+
+    click.echo(propose(file), nl=False)
+
+
+def _summary(settings: Settings) -> str:
+    from orchestration.inspection import headline
+
+    return headline(settings, load_study(settings.study_file))
+
+
+def _tell(*words) -> None:
+    progress.tell(" ".join(str(word) for word in words))
+
+
+class _shown_progress:
+    """One line on a terminal, rewritten; one line a stage elsewhere. On stderr, so that output stays clean."""
+
+    def __enter__(self) -> None:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._status = console.status("starting") if console.is_terminal else None
+        self._stage = ""
+        if self._status:
+            self._status.start()
+        progress.listen(self._show)
+
+    def _show(self, text: str) -> None:
+        if self._status:
+            self._status.update(text)
+        elif (stage := text.split()[0]) != self._stage:
+            self._stage = stage
+            click.echo(f"{text} ...", err=True)
+
+    def __exit__(self, *exception) -> None:
+        progress.listen(None)
+        if self._status:
+            self._status.stop()
+
+
+def _csv(records: list[dict], columns: list[str] | None = None) -> str:
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=columns or (list(records[0]) if records else []), lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow({name: _inert(value) for name, value in record.items()})
+    return out.getvalue()
+
+
+def _inert(value):
+    """A text cell that a spreadsheet would take for a formula gets a quote before it; numbers never."""
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return "'" + value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value
+
+
+def _print_table(columns: list[str], rows: list[tuple]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, name in enumerate(columns):
+        is_number = any(isinstance(row[position], (int, float)) and not isinstance(row[position], bool) for row in rows)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(120, 24 * len(columns)))
+    console.print(table)
+    click.echo(f"{len(rows)} rows")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{text!r} is no date. Write it as YYYY-MM-DD.") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The code location: one function that builds fresh definitions, and the definitions of this environment."""
+
+import dagster as dg
+
+from orchestration.defs.automation import build_schedule, build_sensor, pipeline
+from orchestration.defs.efficacy import metrics
+from orchestration.defs.home import Home
+from orchestration.defs.landing import landing_assets
+from orchestration.defs.publication import catalog, efficacy_report, warehouse
+from orchestration.defs.raw import raw
+from orchestration.defs.warehouse import build_dbt_assets
+from orchestration.settings import Settings
+from orchestration.study import load_study
+from orchestration.warehouse import Dbt
+
+
+def build_defs(settings: Settings | None = None, *, with_automation: bool = True) -> dg.Definitions:
+    """Definitions for one home.
+
+    Args:
+        settings: the home and its study; default: of the environment.
+        with_automation: register the schedule and the sensor.
+
+    Raises:
+        UserError: study.yaml or the home is not usable; says the key and the mend.
+    """
+    settings = settings or Settings.from_environment()
+    settings.prepare()
+    study = load_study(settings.study_file)
+    return dg.Definitions(
+        assets=[
+            *landing_assets, raw, build_dbt_assets(Dbt(settings, study).manifest()), metrics, warehouse, efficacy_report, catalog,
+        ],  # fmt: skip
+        jobs=[pipeline],
+        schedules=[build_schedule(study)] if with_automation else [],
+        sensors=[build_sensor(settings, study)] if with_automation else [],
+        resources={"home": Home(path=str(settings.home), study_file=str(settings.study_file))},
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return build_defs()

@@ -1,0 +1,1 @@
+"""Dagster only, and thin: names, wiring, metadata. What is done stands in the modules beside this folder."""

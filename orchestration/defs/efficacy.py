@@ -1,0 +1,33 @@
+"""The statistics as assets: marts in, metrics out."""
+
+import dagster as dg
+
+from orchestration import progress
+from orchestration.defs.home import Home
+from orchestration.metrics import METRICS, build_metrics
+from orchestration.publication import GRAIN
+
+STATISTICIANS = ["team:statistics"]
+
+
+@dg.multi_asset(
+    name="metrics",
+    specs=[
+        dg.AssetSpec(
+            key=["metrics", name],
+            deps=[dg.AssetKey(["marts", mart]) for mart in GRAIN],
+            group_name="metrics",
+            description=table.description,
+            owners=STATISTICIANS,
+            kinds={"python", "pandas", "lifelines"},
+        )
+        for name, table in METRICS.items()
+    ],
+)
+def metrics(home: Home):
+    progress.tell("computing efficacy metrics")
+    counts, seconds = build_metrics(home.settings, home.study, home.dbt.database)
+    for name, count in counts.items():
+        yield dg.MaterializeResult(
+            asset_key=["metrics", name], metadata={"dagster/row_count": count, "seconds": round(seconds, 3)}
+        )

@@ -1,0 +1,44 @@
+"""The one resource: a home and its study, held under the writer lock for the length of a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from orchestration.locking import writer_lock
+from orchestration.settings import Settings
+from orchestration.study import Study, load_study
+from orchestration.warehouse import Dbt
+
+
+class Home(dg.ConfigurableResource):
+    """Paths as text, so that the UI can show them; the study is read anew for every run."""
+
+    path: str
+    study_file: str
+    lock_timeout_seconds: float = 900
+
+    _study: Study | None = PrivateAttr(default=None)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(Path(self.path), Path(self.study_file))
+
+    @property
+    def study(self) -> Study:
+        if self._study is None:
+            self._study = load_study(Path(self.study_file))
+        return self._study
+
+    @property
+    def dbt(self) -> Dbt:
+        return Dbt(self.settings, self.study)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Home"]:
+        settings = self.settings
+        settings.prepare()
+        with writer_lock(settings.home, timeout_seconds=self.lock_timeout_seconds):
+            yield self

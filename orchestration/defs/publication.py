@@ -1,0 +1,81 @@
+"""What people read: the published file, the report rendered from it, validation docs and catalog."""
+
+import time
+
+import dagster as dg
+
+from orchestration import progress
+from orchestration.defs.efficacy import STATISTICIANS
+from orchestration.defs.home import Home
+from orchestration.defs.warehouse import ANALYSTS
+from orchestration.metrics import METRICS, current_build
+from orchestration.publication import GRAIN, publish
+
+OPS = ("files", "quarantine", "findings", "validations")
+
+
+@dg.asset(
+    key=["warehouse"],
+    deps=[["marts", mart] for mart in GRAIN] + [["ops", table] for table in OPS] + [["metrics", name] for name in METRICS],
+    group_name="publication",
+    description="warehouse.duckdb: what analysts open. Replaced by one rename, so a reader sees one complete, consistent state.",
+    owners=ANALYSTS,
+    kinds={"duckdb"},
+)
+def warehouse(home: Home) -> dg.MaterializeResult:
+    progress.tell("publishing")
+    began = time.perf_counter()
+    build = current_build(home.settings, home.study)
+    is_new = publish(home.settings, build, home.dbt.database)
+    return dg.MaterializeResult(
+        metadata={
+            "build_id": build.build_id,
+            "published": "replaced" if is_new else "this build was published already",
+            "data_hash": build.data_hash,
+            "study_hash": build.study_hash,
+            "code_version": build.code_version,
+            "bytes": home.settings.warehouse.stat().st_size,
+            "path": dg.MetadataValue.path(str(home.settings.warehouse)),
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+    )
+
+
+@dg.asset(
+    key=["reports", "efficacy"],
+    deps=[warehouse],
+    group_name="publication",
+    description="reports/efficacy.html: one self-contained page, with a CSV behind each figure, rendered from what is published.",
+    owners=STATISTICIANS,
+    kinds={"python", "matplotlib"},
+)
+def efficacy_report(home: Home) -> dg.MaterializeResult:
+    from orchestration.report.page import render
+
+    progress.tell("rendering the report")
+    began = time.perf_counter()
+    page = render(home.settings.warehouse, home.settings.reports, home.study)
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(page)),
+            "bytes": page.stat().st_size,
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+    )
+
+
+@dg.asset(
+    key=["reports", "catalog"],
+    deps=[["marts", mart] for mart in GRAIN] + [["ops", table] for table in OPS],
+    group_name="publication",
+    description="reports/catalog: dbt docs as one page: every model, column, test and the lineage.",
+    owners=ANALYSTS,
+    kinds={"dbt"},
+)
+def catalog(home: Home) -> dg.MaterializeResult:
+    progress.tell("writing the catalog")
+    began = time.perf_counter()
+    page = home.dbt.write_catalog(home.settings.reports / "catalog")
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(str(page)), "seconds": round(time.perf_counter() - began, 3)}
+    )

@@ -1,0 +1,105 @@
+"""Raw records as assets: reading, validation and commit are one step, because the commit is what makes a row exist."""
+
+import dagster as dg
+
+from orchestration import progress
+from orchestration.defs.home import Home
+from orchestration.defs.landing import OWNERS
+from orchestration.exports.records import RECORDS
+from orchestration.ingestion import ingest
+from orchestration.lake import Lake
+from orchestration.settings import LANDING_FOLDERS
+from orchestration.validation import suites
+
+_LEDGERS = {
+    "ledger": "One row per file and path: its verdict (loaded, rejected, duplicate), the rules it was judged by, and its batch.",
+    "quarantine": "One row per field that failed an expectation, with its value, the rule and the mend.",
+    "validations": "One row per batch, suite and expectation: evaluated, unexpected, success.",
+}
+_LANDING = [dg.AssetKey(["landing", folder]) for folder in LANDING_FOLDERS]
+
+
+class Ingestion(dg.Config):
+    """full_refresh: judge every kept file again, under a new generation."""
+
+    full_refresh: bool = False
+
+
+def _check_specs() -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            name=severity,
+            asset=["raw", record],
+            description="; ".join(expectation["mend"] for expectation in expectations if expectation["severity"] == severity),
+            metadata={"rules": [expectation["rule"] for expectation in expectations if expectation["severity"] == severity]},
+        )
+        for record, expectations in suites().items()
+        for severity in sorted({expectation["severity"] for expectation in expectations})
+    ]
+
+
+@dg.multi_asset(
+    name="raw",
+    specs=[
+        dg.AssetSpec(
+            key=["raw", record.name],
+            deps=_LANDING,
+            group_name="raw",
+            description=f"Immutable {record.name} rows (shaped after SDTM {record.domain}), accepted and quarantined, each with its "
+            "file, row number and untouched source text.",
+            owners=OWNERS,
+            kinds={"parquet", "python", "greatexpectations"},
+        )
+        for record in RECORDS.values()
+    ]
+    + [
+        dg.AssetSpec(key=["raw", name], deps=_LANDING, group_name="raw", description=text, owners=OWNERS, kinds={"parquet"})
+        for name, text in _LEDGERS.items()
+    ],
+    check_specs=_check_specs(),
+    op_tags={"dagster/concurrency_key": "home"},
+)
+def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
+    lake = Lake(home.settings)
+    if config.full_refresh:
+        lake.forget()
+    ingested = ingest(home.settings, home.study, progress=lambda done, total, text: progress.tell(f"reading {text}"))
+    for held in ingested.held:
+        context.log.warning(f"held in the landing folder: {held.path}: {held.reason}")
+    ledger = lake.ledger()
+    for record in RECORDS.values():
+        counts = ingested.records.get(record.name)
+        yield dg.MaterializeResult(
+            asset_key=["raw", record.name],
+            metadata={
+                "dagster/row_count": lake.accepted_rows(record.name),
+                "rows read in this run": counts.rows_read if counts else 0,
+                "rows quarantined in this run": counts.rows_quarantined if counts else 0,
+                "seconds": round(ingested.seconds, 3),
+            },
+        )
+    for name in _LEDGERS:
+        yield dg.MaterializeResult(
+            asset_key=["raw", name],
+            metadata={"files": len(ledger), **{f"files {k}": int(v) for k, v in ledger["status"].value_counts().items()}},
+        )
+    yield from _check_results(lake)
+
+
+def _check_results(lake: Lake):
+    """The state of the lake, not of this run: a check stays red until its rows are mended."""
+    faults = lake.quarantine()
+    for spec in _check_specs():
+        record, severity = spec.asset_key.path[-1], spec.name
+        hit = faults[(faults["record"] == record) & (faults["severity"] == severity)]
+        yield dg.AssetCheckResult(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=hit.empty,
+            severity=dg.AssetCheckSeverity.ERROR if severity == "critical" else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "rows": len(hit[["file_id", "row_number"]].drop_duplicates()),
+                "by rule": {rule: int(count) for rule, count in hit["rule"].value_counts().items()},
+                "see": "sher2 quarantine",
+            },
+        )

@@ -1,0 +1,211 @@
+"""Read-only views for people at a terminal: status, quarantine, SQL, what would happen to a file."""
+
+import datetime as dt
+import decimal
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from orchestration.errors import UserError
+from orchestration.lake import Lake
+from orchestration.publication import PUBLIC_SCHEMAS
+from orchestration.settings import Settings
+from orchestration.study import Study
+from orchestration.warehouse import connect
+
+
+def query_rows(settings: Settings, query: str) -> tuple[list[str], list[tuple]]:
+    """Columns and rows of a read-only query, in JSON's own types: dates as ISO text, decimals as numbers, missing as None.
+
+    Raises:
+        UserError: the query is wrong, tries to write or to reach another file.
+    """
+    with connect(settings.warehouse, read_only=True) as connection:
+        try:
+            cursor = connection.execute(query)
+            columns = [item[0] for item in cursor.description or []]
+            rows = cursor.fetchall()
+        except duckdb.Error as error:
+            raise UserError(f"sql: {str(error).strip().splitlines()[0]}") from None
+    return columns, [tuple(_plain(value) for value in row) for row in rows]
+
+
+def _plain(value):
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent >= 0 else float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (dt.date, dt.datetime, dt.time)):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def quarantined(settings: Settings) -> list[dict]:
+    """Every quarantined row (one entry a fault) and every rejected file, by path and row number."""
+    lake = Lake(settings)
+    ledger = lake.ledger()
+    paths = ledger[ledger["status"].isin(["loaded", "superseded"])].set_index("file_id")["path"].to_dict()
+    faults = lake.quarantine()
+    faults = faults[faults["severity"] != "info"]
+    names = ("record", "field", "value", "rule", "message")
+    rows = [
+        {"file_id": fault.file_id, "path": paths.get(fault.file_id), "row_number": int(fault.row_number)}
+        | {name: getattr(fault, name) for name in names}
+        for fault in faults.itertuples()
+        if fault.file_id in paths
+    ]
+    rows += [
+        {"file_id": item.file_id, "path": item.path, "row_number": None, "record": None, "field": None, "value": None}
+        | {"rule": item.reason.split(":")[0], "message": item.reason}
+        for item in ledger[ledger["status"] == "rejected"].itertuples()
+    ]
+    return sorted(rows, key=lambda row: (row["path"] or "", row["row_number"] or 0, row["field"] or ""))
+
+
+def status(settings: Settings, study: Study) -> dict:
+    """Counts of files and rows from the lake, the last publication, its age and open findings."""
+    from orchestration.ingestion import pending
+
+    ledger = Lake(settings).ledger()
+    waiting = pending(settings, study) if settings.landing.exists() else []
+    content = {
+        "home": str(settings.home),
+        "files": {name: int((ledger["status"] == name).sum()) for name in ("loaded", "rejected", "duplicate", "superseded")}
+        | {"pending": len(waiting)},
+        "rows": {
+            name: int(ledger.loc[ledger["status"].isin(["loaded", "superseded"]), f"rows_{name}"].sum())
+            for name in ("read", "accepted", "quarantined")
+        },
+        "last_publication": None,
+        "freshness_seconds": None,
+        "open_findings": {},
+    }
+    if settings.warehouse.exists():
+        with connect(settings.warehouse, read_only=True) as connection:
+            build_id, published_at = connection.execute(
+                "select build_id, published_at from ops.publications order by published_at desc limit 1"
+            ).fetchone()
+            findings = connection.execute("select severity, count(*) from ops.findings group by severity order by severity")
+            content["last_publication"] = {"build_id": build_id, "published_at": published_at.isoformat() + "Z"}
+            now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+            content["freshness_seconds"] = round((now - published_at).total_seconds())
+            content["open_findings"] = dict(findings.fetchall())
+    return content
+
+
+def headline(settings: Settings, study: Study) -> str:
+    """What a run ends with: files, rows, the headline numbers and where to look."""
+    content = status(settings, study)
+    files, rows = content["files"], content["rows"]
+    lines = [
+        "files     " + ", ".join(f"{count} {name}" for name, count in files.items() if count or name == "loaded"),
+        f"rows      {rows['read']} read = {rows['accepted']} accepted + {rows['quarantined']} quarantined",
+    ]
+    for rejected in [row for row in quarantined(settings) if row["row_number"] is None]:
+        lines.append(f"          rejected {rejected['path']}: {rejected['message']}")
+    if rows["quarantined"]:
+        lines.append("          each quarantined row and its mend: sher2 quarantine")
+    lines += [""] + _headline_numbers(settings, study) + [""]
+    lines += [f"warehouse {settings.warehouse}", f"report    {settings.reports / 'efficacy.html'}"]
+    return "\n".join(lines)
+
+
+_HEADLINES = (
+    ("confirmed ORR", "response rate", "confirmed ORR", "proportion", 100, "%"),
+    ("median PFS", "survival", "PFS", "median_months", 1, " months"),
+    ("median OS", "survival", "OS", "median_months", 1, " months"),
+)
+
+
+def _headline_numbers(settings: Settings, study: Study) -> list[str]:
+    lines = []
+    with connect(settings.warehouse, read_only=True) as connection:
+        find = "select estimate, ci_low, ci_high, p_value, n, events, caveat from metrics.estimates where "
+        for label, analysis, endpoint, statistic, factor, unit in _HEADLINES:
+            row = connection.execute(
+                find + "analysis = ? and endpoint = ? and statistic = ? and population = ? and stratum = 'all' limit 1",
+                [analysis, endpoint, statistic, study.analysis.population],
+            ).fetchone()
+            lines.append(f"{label:<14}{_number(row, factor, unit)}")
+        row = connection.execute(find + "is_primary and statistic = 'hazard_ratio' limit 1").fetchone()
+    label = f"hazard ratio of progression or death per doubling of serum HER2 ({study.analysis.primary.replace('_', ' ')})"
+    p = "" if row is None or row[3] is None else ", p < 0.001" if row[3] < 0.001 else f", p = {row[3]:.3f}"
+    return [*lines, f"{label}: {_number(row, 1, '', digits=2)}{p}"]
+
+
+def _number(row: tuple | None, factor: float, unit: str, digits: int = 1) -> str:
+    if row is None or (row[0] is None and row[6]):
+        return f"not estimable ({row[6] if row else 'not computed'})"
+    if row[0] is None:
+        return f"not reached (n = {row[4]}, events {row[5]})"
+    low, high = ("NE" if limit is None else f"{_half_up(limit * factor, digits)}" for limit in row[1:3])
+    return f"{_half_up(row[0] * factor, digits)}{unit} (95 % CI {low} to {high}; n = {row[4]}, events {row[5]})"
+
+
+def _half_up(value: float, digits: int) -> str:
+    step = decimal.Decimal(1).scaleb(-digits)
+    return str(decimal.Decimal(repr(value)).quantize(step, decimal.ROUND_HALF_UP))
+
+
+@dataclass(frozen=True)
+class FileVerdict:
+    would_load: bool
+    text: str
+
+
+def check_file(settings: Settings, study: Study, path: Path) -> FileVerdict:
+    """What would happen to a file: read and validated as in a run, nothing written.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    from orchestration.ingestion import judge_file
+
+    if not path.exists():
+        raise UserError(f"check: {path}: no such file.")
+    try:
+        name = path.resolve().relative_to(settings.landing).as_posix()
+    except ValueError:
+        name = path.name
+    verdict = judge_file(settings, study, path, name)
+    if verdict.status == "rejected":
+        return FileVerdict(False, f"{path}: would be refused: {verdict.reason}")
+    lines = [
+        f"{path}: would load as {verdict.layout}: {verdict.rows_read} rows read,"
+        f" {verdict.rows_accepted} accepted, {verdict.rows_quarantined} quarantined"
+    ]
+    lines += [f"  row {fault.row_number}: {fault.message}" for fault in verdict.faults.itertuples() if fault.severity != "info"]
+    return FileVerdict(True, "\n".join(lines))
+
+
+def export_parquet(settings: Settings, folder: Path) -> list[Path]:
+    """Every table of marts, metrics and ops as one Parquet file each, from one publication.
+
+    Returns:
+        the files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with duckdb.connect() as connection:
+        quoted = str(settings.warehouse).replace("'", "''")
+        if not settings.warehouse.exists():
+            raise UserError(f"{settings.warehouse}: nothing is published yet. Run: sher2 run")
+        connection.execute(f"attach '{quoted}' as published (read_only)")
+        tables = connection.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = 'published' order by all"
+        ).fetchall()
+        for schema, table in tables:
+            if schema in PUBLIC_SCHEMAS:
+                path = folder / f"{schema}.{table}.parquet"
+                target = str(path).replace("'", "''")
+                connection.execute(f'copy (select * from published."{schema}"."{table}" order by all) to \'{target}\' (format parquet)')
+                written.append(path)
+    return written

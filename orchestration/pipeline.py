@@ -1,0 +1,62 @@
+"""`sher2 run`: the same job as the sensor, the schedule and the UI's button, executed in this process."""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+from orchestration.errors import UserError
+from orchestration.settings import REPOSITORY, Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    is_success: bool
+    reason: str = ""
+    is_users: bool = False
+
+
+def prepare_instance(settings: Settings) -> None:
+    """Point Dagster at the home: DAGSTER_HOME with our instance configuration."""
+    settings.prepare()
+    os.environ["DAGSTER_HOME"] = str(settings.dagster)
+    os.environ["SHER2_HOME"] = str(settings.home)
+    os.environ["SHER2_STUDY"] = str(settings.study_file)
+    shutil.copyfile(REPOSITORY / "orchestration" / "dagster.yaml", settings.dagster / "dagster.yaml")
+
+
+def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
+    """Materialise every asset once, recorded on the home's instance. Never raises for a failed step: see the outcome."""
+    prepare_instance(settings)
+    import dagster as dg
+
+    from orchestration.definitions import build_defs
+
+    job = build_defs(settings).get_job_def("pipeline")
+    with dg.DagsterInstance.get() as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={
+                "ops": {"raw": {"config": {"full_refresh": full_refresh}}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+        )
+    if result.success:
+        return Outcome(True)
+    return _reason(result)
+
+
+def _reason(result) -> Outcome:
+    for event in result.all_events:
+        data = event.event_specific_data
+        error = getattr(data, "error", None)
+        if error is None:
+            continue
+        while error.cause is not None:
+            error = error.cause
+        text = " ".join(error.message.split())
+        name, _, words = text.partition(": ")
+        if name.endswith(UserError.__name__):
+            return Outcome(False, words, is_users=True)
+        return Outcome(False, f"{event.step_key or 'run'}: {text}")
+    return Outcome(False, "the run failed without saying why; see its log in the Dagster UI: sher2 up")

@@ -1,0 +1,238 @@
+"""From the private build to what analysts open: one atomic replace, the last five builds kept.
+
+Whether a build may be published is decided by the pipeline that made it, never here; how it becomes visible, is.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import duckdb
+
+from orchestration import __version__
+from orchestration.errors import UserError
+from orchestration.settings import DBT_PROJECT, EXPECTATIONS, REPOSITORY, Settings
+from orchestration.warehouse import connect, tree_hash
+
+KEPT_BUILDS = 5
+PUBLIC_SCHEMAS = ("marts", "metrics", "ops")
+
+GRAIN = {
+    "dim_subject": ["subject_id"],
+    "fct_visit": ["subject_id", "visit_name", "visit_on"],
+    "fct_her2_delta": ["subject_id", "sample_id", "collected_at"],
+    "fct_response": ["subject_id", "evaluator", "reader", "assessed_on", "visit_name"],
+    "fct_best_response": ["subject_id", "evaluator"],
+    "fct_time_to_event": ["subject_id", "evaluator", "endpoint"],
+}
+
+_PUBLICATIONS = {
+    "build_id": ("VARCHAR", "Hash of data, study and code: equal inputs give an equal build_id"),
+    "published_at": ("TIMESTAMP", "When the file was replaced (UTC)"),
+    "data_hash": ("VARCHAR", "sha256 over the deliveries that the marts are made of, in any order of arrival"),
+    "study_hash": ("VARCHAR", "sha256 of the protocol (study.yaml) as read"),
+    "code_version": ("VARCHAR", "Version of sher2 and hash of its rules"),
+    "previous_build_id": ("VARCHAR", "What was published before; null for the first"),
+    "data_cutoff_on": ("DATE", "Rows dated later are used nowhere"),
+    "rows_per_mart": ("VARCHAR", "JSON object: rows in each mart"),
+}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a publication is made of; its id is the hash of the three."""
+
+    data_hash: str
+    study_hash: str
+    code_version: str
+
+    @property
+    def build_id(self) -> str:
+        return hashlib.sha256(f"{self.data_hash}\n{self.study_hash}\n{self.code_version}".encode()).hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Version and a hash of everything that decides a number."""
+    return f"{__version__}+{tree_hash(REPOSITORY / 'orchestration', DBT_PROJECT, EXPECTATIONS)[:12]}"
+
+
+def publish(settings: Settings, build: Build, database: Path) -> bool:
+    """Make the private file what analysts open. Returns False when that very build is already published.
+
+    The file is checkpointed, copied by a child process (copying it here would drop DuckDB's lock), synced to disk,
+    made read-only and put in place by one rename: a reader sees the old state or the new one, whole.
+
+    Args:
+        database: the private file with schemas marts, metrics, ops, complete and tested.
+
+    Raises:
+        UserError: no room, or the home cannot be written; the previous publication stays.
+    """
+    history = _history(settings)
+    if history and history[-1][0] == build.build_id and _is_whole(settings.warehouse, build.build_id):
+        return False
+    _record(database, build, history)
+    kept = settings.builds / f"{_next_number(settings):06d}_{build.build_id}.duckdb"
+    _copy(database, kept)
+    _copy(kept, settings.warehouse)
+    for old in kept_builds(settings)[:-KEPT_BUILDS]:
+        old.unlink()
+    return True
+
+
+def kept_builds(settings: Settings) -> list[Path]:
+    """The kept builds, oldest first."""
+    return sorted(settings.builds.glob("[0-9]*_*.duckdb"))
+
+
+def current_build_id(settings: Settings) -> str | None:
+    history = _history(settings, current_only=True)
+    return history[-1][0] if history else None
+
+
+def rollback(settings: Settings) -> str:
+    """Publish the build before the current one again; returns its build_id.
+
+    Raises:
+        UserError: there is no earlier build.
+    """
+    current = current_build_id(settings)
+    builds = kept_builds(settings)
+    names = [path.stem.split("_")[1] for path in builds]
+    position = len(names) - 1 - names[::-1].index(current) if current in names else len(names)
+    if position < 1:
+        raise UserError("rollback: no earlier build is kept, so what is published stays.")
+    _copy(builds[position - 1], settings.warehouse)
+    return names[position - 1]
+
+
+def find_build(settings: Settings, build_id: str | None) -> Path:
+    """The kept build whose id begins with ``build_id``; without one, the build before the current one.
+
+    Raises:
+        UserError: no or several builds answer to it.
+    """
+    builds = kept_builds(settings)
+    if build_id is None:
+        current = current_build_id(settings)
+        earlier = [path for path in builds if path.stem.split("_")[1] != current]
+        if not earlier:
+            raise UserError("diff: only one build is kept, so there is nothing to compare it with.")
+        return earlier[-1]
+    found = [path for path in builds if path.stem.split("_")[1].startswith(build_id)]
+    if len({path.stem.split("_")[1] for path in found}) != 1:
+        known = ", ".join(path.stem.split("_")[1] for path in builds) or "none"
+        raise UserError(f"diff: {build_id!r} names {'no' if not found else 'more than one'} kept build; kept are: {known}.")
+    return found[-1]
+
+
+def differences(settings: Settings, earlier: Path) -> list[dict]:
+    """Cells of the marts that differ between an earlier build and what is published.
+
+    Returns:
+        one dict a changed cell: mart, key (JSON of the grain), column, before, after. A row only on one side has column
+        ``(row)`` and ``absent``/``present``.
+    """
+    changes = []
+    with duckdb.connect() as connection:
+        for alias, path in (("before", earlier), ("after", settings.warehouse)):
+            connection.execute(f"attach '{str(path).replace(chr(39), chr(39) * 2)}' as {alias} (read_only)")
+        for mart, grain in GRAIN.items():
+            columns = [row[0] for row in connection.execute(f"describe after.marts.{mart}").fetchall()]
+            known = {row[0] for row in connection.execute(f"describe before.marts.{mart}").fetchall()}
+            join = " and ".join(f"b.{key} is not distinct from a.{key}" for key in grain)
+            key = "to_json({" + ", ".join(f"'{name}': coalesce(a.{name}, b.{name})" for name in grain) + "})"
+            compared = [name for name in columns if name in known and name not in grain]
+            cells = ", ".join(f"struct_pack(c := '{name}', b := b.{name}::varchar, a := a.{name}::varchar)" for name in compared)
+            rows = connection.execute(
+                f"""with pairs as (
+                        select {key} as key, b._here is null as is_new, a._here is null as is_gone, [{cells}] as cells
+                        from (select *, true as _here from before.marts.{mart}) as b
+                        full outer join (select *, true as _here from after.marts.{mart}) as a on {join}),
+                    flat as (select key, is_new, is_gone, unnest(cells) as cell from pairs)
+                    select distinct key,
+                        case when is_new or is_gone then '(row)' else cell.c end,
+                        case when is_new then 'absent' when is_gone then 'present' else cell.b end,
+                        case when is_new then 'present' when is_gone then 'absent' else cell.a end
+                    from flat where is_new or is_gone or cell.b is distinct from cell.a order by all"""
+            ).fetchall()
+            changes += [dict(zip(("mart", "key", "column", "before", "after"), (mart, *row), strict=True)) for row in rows]
+    return changes
+
+
+def _record(database: Path, build: Build, history: list[tuple]) -> None:
+    with connect(database, read_only=False) as connection:
+        counts = {mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()[0] for mart in GRAIN}
+        cutoff = connection.execute("select max(cutoff_on) from intermediate.int_data_cutoff").fetchone()[0]
+        previous = history[-1][0] if history else None
+        row = (build.build_id, datetime.now(UTC).replace(tzinfo=None), build.data_hash, build.study_hash,
+               build.code_version, previous, cutoff, json.dumps(counts, sort_keys=True))
+        connection.execute("create schema if not exists ops")
+        connection.execute(
+            "create or replace table ops.publications ("
+            + ", ".join(f"{name} {kind}" for name, (kind, _) in _PUBLICATIONS.items()) + ")"
+        )
+        connection.execute("comment on table ops.publications is 'One row a publication, the newest last. Grain: publication.'")
+        for name, (_, text) in _PUBLICATIONS.items():
+            connection.execute(f"comment on column ops.publications.{name} is '{text}'")
+        connection.executemany(f"insert into ops.publications values ({', '.join('?' * len(_PUBLICATIONS))})", [*history, row])
+        connection.execute("checkpoint")
+
+
+def _history(settings: Settings, *, current_only: bool = False) -> list[tuple]:
+    """Rows of ops.publications as last published; from the newest kept build when that file is lost or damaged."""
+    for path in [settings.warehouse] + ([] if current_only else kept_builds(settings)[::-1]):
+        try:
+            with connect(path, read_only=True) as connection:
+                return connection.execute(
+                    f"select {', '.join(_PUBLICATIONS)} from ops.publications order by published_at"
+                ).fetchall()
+        except (UserError, duckdb.Error):
+            continue
+    return []
+
+
+def _is_whole(path: Path, build_id: str) -> bool:
+    """Every published table can be read to its end."""
+    try:
+        with connect(path, read_only=True) as connection:
+            newest = connection.execute("select build_id from ops.publications order by published_at desc limit 1").fetchone()
+            tables = connection.execute(
+                "select schema_name, table_name from duckdb_tables() where schema_name in ('marts', 'metrics', 'ops')"
+            ).fetchall()
+            for schema, table in tables:
+                connection.execute(f'select count(columns(*)) from "{schema}"."{table}"').fetchall()
+    except (UserError, duckdb.Error):
+        return False
+    return newest is not None and newest[0] == build_id
+
+
+def _next_number(settings: Settings) -> int:
+    return max((int(path.stem.split("_")[0]) for path in kept_builds(settings)), default=0) + 1
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    done = subprocess.run(["cp", "--reflink=auto", "--", str(source), str(temporary)], capture_output=True, text=True)
+    if done.returncode:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"publication: {target} was not written ({done.stderr.strip()}); what was published stays. Make room and run again.")
+    os.chmod(temporary, 0o444)
+    _sync(temporary)
+    os.replace(temporary, target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

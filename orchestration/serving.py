@@ -1,0 +1,71 @@
+"""`sher2 up`: Dagster's webserver and daemon as children on the loopback address, stopped together."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from orchestration.errors import UserError
+from orchestration.pipeline import prepare_instance
+from orchestration.settings import REPOSITORY, Settings
+
+READY_SECONDS = 120
+
+
+def serve(settings: Settings, port: int) -> int:
+    """Run until a signal or until one of the two ends; returns the exit code.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UserError(f"up: port {port} is taken. Stop what uses it or choose another: sher2 up --port {port + 1}")
+    prepare_instance(settings)
+    workspace = str(REPOSITORY / "workspace.yaml")
+    module = [sys.executable, "-m"]
+    commands = (
+        [*module, "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace, "--log-level", "warning"],
+        [*module, "dagster._daemon", "run", "-w", workspace, "--log-level", "warning"],
+    )
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: stopping.append(received))
+    # A session of their own: a Ctrl-C at the terminal reaches this process alone, which then stops them in order.
+    children = [subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True) for command in commands]
+    try:
+        began, is_ready = time.monotonic(), False
+        while not stopping and all(child.poll() is None for child in children):
+            if not is_ready and _answers(port):
+                is_ready = True
+                print(f"sher2 is up: http://127.0.0.1:{port} (home {settings.home}; Ctrl-C stops it)", flush=True)
+            if not is_ready and time.monotonic() - began > READY_SECONDS:
+                print(f"sher2: the webserver did not answer within {READY_SECONDS} s", file=sys.stderr)
+                return 1
+            time.sleep(0.2)
+    finally:
+        _stop(children)
+    return 0 if stopping else 1
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=1) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _stop(children: list[subprocess.Popen]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+    for child in children:
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

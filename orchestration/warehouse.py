@@ -1,0 +1,155 @@
+"""Runs dbt inside this process and opens database files. Derivations belong in dbt_project, not here."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from orchestration.errors import UserError
+from orchestration.settings import DBT_PROJECT, Settings
+from orchestration.study import Study
+
+Progress = Callable[[int, int, str], None]
+
+READERS_CONFIG = {"enable_external_access": "false", "lock_configuration": "true", "autoinstall_known_extensions": "false"}
+
+
+@contextmanager
+def connect(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """One connection, closed whatever happens. A read-only one cannot reach any other file.
+
+    Raises:
+        UserError: the file is not there, or it is no database of ours.
+    """
+    if read_only and not path.exists():
+        raise UserError(f"{path}: nothing is published yet. Drop exports into the landing folder and run: sher2 run")
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only, config=READERS_CONFIG if read_only else {})
+    except duckdb.Error as error:
+        raise UserError(f"{path}: cannot be opened ({str(error).splitlines()[0]}). Rebuild it from the lake: sher2 run") from None
+    try:
+        connection.execute("set time zone 'UTC'") if not read_only else None
+        yield connection
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one dbt model, seed or test."""
+
+    unique_id: str
+    status: str  # success | error | skipped | pass | warn | fail
+    seconds: float
+    message: str
+    failures: int | None
+
+    @property
+    def is_failed(self) -> bool:
+        return self.status in {"error", "fail", "skipped", "runtime error"}
+
+
+class DbtFailed(Exception):
+    """dbt could not start at all; what it said."""
+
+
+class Dbt:
+    """The dbt project with the study as its vars, building into the private file of a home."""
+
+    def __init__(self, settings: Settings, study: Study):
+        self.settings = settings
+        self.study = study
+
+    @property
+    def database(self) -> Path:
+        return self.settings.build / "warehouse.duckdb"
+
+    @property
+    def target(self) -> Path:
+        return self.settings.build / "dbt"
+
+    def manifest(self) -> Path:
+        """Path of manifest.json, parsed anew only when the project or the study changed."""
+        path, mark = self.target / "manifest.json", self.target / "manifest.sha256"
+        fingerprint = self._fingerprint()
+        if not (path.exists() and mark.exists() and mark.read_text() == fingerprint):
+            self._invoke("parse")
+            mark.write_text(fingerprint)
+        return path
+
+    def build(self, progress: Progress | None = None) -> list[NodeResult]:
+        """Build every seed and model into a fresh private file and run every data test.
+
+        Unit tests hold the rules, not the data: they run in the test-suite. A node that failed is in the result; whoever
+        publishes has to look.
+        """
+        self.database.unlink(missing_ok=True)
+        self.database.with_name(self.database.name + ".wal").unlink(missing_ok=True)
+        return self._invoke("build", "--exclude-resource-type", "unit_test", progress=progress)
+
+    def write_catalog(self, folder: Path) -> Path:
+        """dbt docs as one self-contained page, from the private file as it was last built."""
+        self._invoke("docs", "generate", "--static", "--no-compile")
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / "index.html"
+        temporary = folder / ".index.html.tmp"
+        temporary.write_bytes((self.target / "static_index.html").read_bytes())
+        temporary.replace(page)
+        return page
+
+    def _invoke(self, *arguments: str, progress: Progress | None = None) -> list[NodeResult]:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.cli.main import dbtRunner
+
+        self.target.mkdir(parents=True, exist_ok=True)
+        os.environ |= {
+            "SHER2_LAKE": str(self.settings.lake),
+            "SHER2_BUILD_DB": str(self.database),
+            "DO_NOT_TRACK": "1",
+        }
+        command = [
+            "--quiet", "--log-level-file", "none", *arguments,
+            "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
+            "--target-path", str(self.target), "--log-path", str(self.target),
+            "--vars", json.dumps(self.study.dbt_vars(), sort_keys=True),
+        ]  # fmt: skip
+        try:
+            outcome = dbtRunner(callbacks=[_tell(progress)] if progress else []).invoke(command)
+        finally:
+            # dbt keeps its connection, and with it DuckDB's lock on the file, for the life of the process.
+            DuckDBConnectionManager.close_all_connections()
+        if outcome.exception is not None:
+            raise DbtFailed(f"dbt {arguments[0]}: {outcome.exception}") from outcome.exception
+        results = getattr(outcome.result, "results", None) if arguments[0] == "build" else None
+        return [
+            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in results or []
+        ]
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.study.dbt_vars(), sort_keys=True).encode())
+        digest.update(str(self.settings.lake).encode())
+        digest.update(tree_hash(DBT_PROJECT).encode())
+        return digest.hexdigest()
+
+
+def tree_hash(*folders: Path) -> str:
+    """sha256 over names and bytes of all source files below the folders."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in {".py", ".sql", ".yml", ".yaml", ".csv", ".json", ".jinja"} and "target" not in path.parts:
+                digest.update(path.relative_to(folder.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _tell(progress: Progress) -> Callable:
+    def on_event(event) -> None:
+        if event.info.name == "NodeFinished":
+            progress(0, 0, event.data.node_info.node_name)
+
+    return on_event
