@@ -1,0 +1,21 @@
+{#
+    Rows of a record that count: accepted by validation, of the batch that their file's verdict names.
+
+    A row for every path that holds the file, with
+      path         where the file lay
+      source_name  layout that read it
+      exported_on  date of the export where the source declares it
+      delivery     order of the deliveries at this path (comparable within a path only)
+#}
+{% macro accepted_rows(record) -%}
+    select
+        lake_rows.*,
+        files.path,
+        files.source as source_name,
+        files.exported_on,
+        files.delivery
+    from {{ source('lake', record) }} as lake_rows
+    inner join {{ ref('stg_files') }} as files
+        on lake_rows._file_id = files.file_id and lake_rows._batch = files.batch
+    where lake_rows._rejected_by is null and files.is_in_force
+{%- endmacro %}

@@ -1,0 +1,54 @@
+"""The house keeps its own rules: who may import whom, and where a number may stand."""
+
+import ast
+import re
+
+import pytest
+
+from orchestration.settings import DBT_PROJECT, REPOSITORY
+
+PURE_ROOMS = ("exports", "efficacy", "report", "simulate")
+
+
+def imports(path) -> set[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return found | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize("room", PURE_ROOMS)
+def test_pure_rooms_never_import_dagster(room):
+    sources = list((REPOSITORY / "orchestration" / room).rglob("*.py"))
+    assert sources
+    for path in sources:
+        assert not {name for name in imports(path) if name.split(".")[0].startswith("dagster")}, path
+
+
+def test_statistics_touch_no_file_and_no_database():
+    for path in (REPOSITORY / "orchestration" / "efficacy").rglob("*.py"):
+        forbidden = {"duckdb", "pathlib", "os", "io", "sqlite3", "pyarrow"}
+        assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
+
+
+def test_marts_read_neither_staging_nor_raw():
+    models = list((DBT_PROJECT / "models" / "marts").glob("*.sql"))
+    assert models
+    for path in models:
+        text = path.read_text("utf-8")
+        assert "source(" not in text and not re.search(r"ref\('stg_", text), path
+
+
+def test_dbt_project_holds_no_number_of_the_study():
+    assert "vars:" not in (DBT_PROJECT / "dbt_project.yml").read_text("utf-8")
+
+
+def test_every_module_opens_by_saying_what_belongs_there():
+    for path in (REPOSITORY / "orchestration").rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
+
+
+def test_the_lock_names_no_registry():
+    for name in ("requirements.lock", "requirements.bootstrap.lock"):
+        text = (REPOSITORY / name).read_text("utf-8")
+        assert "://" not in text and "--index-url" not in text
+        assert text.count("--hash=sha256:") > text.count("\n==")
