@@ -189,7 +189,8 @@ def export(parquet: Path | None, adam: Path | None) -> None:
 @click.option("--pdf", is_flag=True, help="Also print the page to PDF with the Chromium of this machine.")
 def report(pdf: bool) -> None:
     """Render the report from what is published."""
-    from orchestration.report.page import render, write_pdf
+    from orchestration.report.page import render
+    from orchestration.report.pdf import write_pdf
 
     settings = Settings.from_environment()
     page = render(settings.warehouse, settings.reports, load_study(settings.study_file))

@@ -19,9 +19,9 @@
 {% macro duckdb__exact_ratio(numerator, denominator, scale) -%}
     {%- set top = "cast(cast(" ~ numerator ~ " as decimal(30, 6)) * 1000000 as hugeint)" -%}
     {%- set bottom = "abs(cast(cast(" ~ denominator ~ " as decimal(30, 6)) * 1000000 as hugeint))" -%}
-    cast(
+    try_cast(
         try_cast((2 * abs({{ top }}) * {{ 10 ** scale }} + {{ bottom }}) // nullif(2 * {{ bottom }}, 0) as decimal(18, 0))
-        * sign({{ numerator }}) * sign({{ denominator }}) * cast({{ '0.' ~ '0' * (scale - 1) ~ '1' }} as decimal(18, {{ scale }}))
+        * sign({{ numerator }}) * sign({{ denominator }}) * cast(0.{{ '0' * (scale - 1) }}1 as decimal({{ scale + 1 }}, {{ scale }}))
         as decimal(18, {{ scale }})
     )
 {%- endmacro %}
@@ -57,4 +57,10 @@
 {# List of texts from study.yaml as SQL literals; a list that matches nothing where it is empty. #}
 {% macro text_list(values) -%}
     ({% for value in values %}'{{ value | replace("'", "''") }}'{{ ', ' if not loop.last }}{% else %}null{% endfor %})
+{%- endmacro %}
+
+
+{# Text in a reported unit to DECIMAL(18, 6) of the base unit, rounded once, after the conversion. #}
+{% macro concentration(text, factor_to_base) -%}
+    {{ safe_cast_to(to_decimal(text, 24, 12) ~ " * " ~ factor_to_base, 'decimal(18, 6)') }}
 {%- endmacro %}

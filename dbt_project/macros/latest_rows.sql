@@ -1,0 +1,39 @@
+{#
+    Rows of a record in their latest version, by business key:
+      1. at one path the newest delivery of the key counts (rows that it lacks stay);
+      2. between paths the newest export, where the source declares its date (an undated one is not ordered);
+      3. identical rows collapse; different ones all stay and have has_conflict.
+    Never by time of receipt, so any order of arrival gives the same rows.
+
+    split_by: an expression that belongs to the key and is not wanted as a column.
+    Columns: key, content, has_conflict, _file_id, _row_number.
+#}
+{% macro latest_rows(record, key, content, split_by=none) -%}
+    {%- set keys = (key + ([split_by] if split_by else [])) | join(', ') -%}
+    select
+        {{ (key + content) | join(', ') }},
+        count(*) over (partition by {{ keys }}) > 1 as has_conflict,
+        _file_id,
+        _row_number
+    from (
+        select
+            *,
+            row_number() over (
+                partition by {{ keys }}, {{ content | join(', ') }} order by _file_id, _row_number, path
+            ) as copy_number
+        from (
+            select
+                *,
+                max(exported_on) over (partition by {{ keys }}) as newest_exported_on
+            from (
+                select
+                    *,
+                    max(delivery) over (partition by {{ keys }}, path) as newest_delivery
+                from ({{ accepted_rows(record) }}) as accepted
+            ) as delivered
+            where delivery = newest_delivery
+        ) as exported
+        where exported_on = newest_exported_on or exported_on is null
+    ) as numbered
+    where copy_number = 1
+{%- endmacro %}

@@ -1,0 +1,21 @@
+with current_rows as (
+
+    {{ latest_rows(
+        'exposures', ['subject_id', 'treatment', 'start_on'], ['dose', 'dose_unit', 'started_at', 'end_on']
+    ) }}
+
+)
+
+select
+    subject_id,
+    treatment,
+    {{ to_decimal('dose') }} as dose,
+    dose_unit,
+    {{ imputed_date('start_on') }} as start_on,
+    not {{ is_full_date('start_on') }} as is_start_on_imputed,
+    {{ to_timestamp_utc('started_at') }} as started_at,
+    {{ imputed_date('end_on') }} as end_on,
+    has_conflict,
+    _file_id,
+    _row_number
+from current_rows

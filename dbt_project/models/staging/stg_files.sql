@@ -1,0 +1,99 @@
+with ledger as (
+
+    select
+        file_id,
+        path,
+        source,
+        layout,
+        cast(bytes as bigint) as bytes,
+        {{ utc('received_at') }} as received_at,
+        {{ to_date('exported_on') }} as exported_on,
+        status,
+        reason,
+        cast(rows_read as bigint) as rows_read,
+        cast(rows_accepted as bigint) as rows_accepted,
+        cast(rows_quarantined as bigint) as rows_quarantined,
+        cast(batch as bigint) as batch,
+        cast(batch as bigint) * 1000000 + cast(sequence as bigint) as entry
+    from {{ source('lake', 'ledger') }}
+
+),
+
+-- a file is judged once, wherever it lies, and again when the rules change: the newest judgement stands
+judgements as (
+
+    select
+        *,
+        row_number() over (partition by file_id order by entry desc) as newest_first
+    from ledger
+    where status <> 'duplicate'
+
+),
+
+-- a path brings a file when it is first seen there, and again when the same bytes return (a duplicate);
+-- a re-judgement is no new delivery
+placements as (
+
+    select
+        file_id,
+        path,
+        min(received_at) as received_at,
+        max(case when newest_first_here = 1 then exported_on end) as exported_on,
+        greatest(min(entry), coalesce(max(case when status = 'duplicate' then entry end), 0)) as delivery
+    from (
+        select
+            *,
+            row_number() over (partition by file_id, path order by entry desc) as newest_first_here
+        from ledger
+    ) as numbered
+    group by file_id, path
+
+),
+
+judged as (
+
+    select
+        placements.file_id,
+        placements.path,
+        judgements.source,
+        judgements.layout,
+        judgements.bytes,
+        placements.received_at,
+        placements.exported_on,
+        judgements.status,
+        judgements.reason,
+        judgements.rows_read,
+        judgements.rows_accepted,
+        judgements.rows_quarantined,
+        judgements.batch,
+        placements.delivery,
+        placements.path = judgements.path as is_judged_here,
+        judgements.status = 'loaded' as is_in_force,
+        max(case when judgements.status = 'loaded' then placements.delivery end) over (partition by placements.path)
+            as newest_loaded_delivery
+    from placements
+    inner join judgements on placements.file_id = judgements.file_id and judgements.newest_first = 1
+
+)
+
+select
+    file_id,
+    path,
+    source,
+    layout,
+    bytes,
+    received_at,
+    exported_on,
+    case
+        when not is_judged_here then 'duplicate'
+        when is_in_force and delivery < newest_loaded_delivery then 'superseded'
+        else status
+    end as status,
+    case when is_judged_here then reason else 'same bytes as a file taken in before' end as reason,
+    case when is_judged_here then rows_read else 0 end as rows_read,
+    case when is_judged_here then rows_accepted else 0 end as rows_accepted,
+    case when is_judged_here then rows_quarantined else 0 end as rows_quarantined,
+    batch,
+    delivery,
+    is_in_force
+from judged

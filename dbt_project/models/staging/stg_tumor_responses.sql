@@ -1,0 +1,27 @@
+with current_rows as (
+
+    -- unscheduled visits share a name, so the day tells them apart
+    {{ latest_rows(
+        'tumor_responses',
+        ['subject_id', 'test', 'lesion_id', 'evaluator', 'reader', 'visit_name'],
+        ['value_code', 'assessed_on', 'accepted'],
+        split_by="case when visit_name is null or upper(visit_name) like 'UNSCH%' then assessed_on end"
+    ) }}
+
+)
+
+select
+    subject_id,
+    coalesce(evaluator, 'INVESTIGATOR') as evaluator,
+    coalesce(reader, '') as reader,
+    coalesce(accepted = 'Y', false) as is_accepted,
+    test,
+    value_code as response,
+    upper(trim(lesion_id)) as lesion_id,
+    visit_name,
+    assessed_on as assessed_on_text,
+    {{ imputed_date('assessed_on') }} as assessed_on,
+    has_conflict,
+    _file_id,
+    _row_number
+from current_rows

@@ -1,0 +1,160 @@
+"""How two measurements go together: ROC, rank correlation, concordance, logistic odds. Kaplan-Meier and Cox are in survival."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import chdtrc, ndtri, stdtr
+
+from orchestration.efficacy import inputs
+
+NAN = float("nan")
+
+
+def roc(score: ArrayLike, label: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Area under the ROC curve with DeLong's interval (DeLong, DeLong and Clarke-Pearson, Biometrics 1988).
+
+    Args:
+        score: n numbers; a higher score speaks for the label. The direction is never turned to suit the data.
+        label: n booleans or 0/1.
+
+    Returns:
+        (auc, ci_low, ci_high), the limits cut off at 0 and 1. NaN without both labels; limits NaN where the variance cannot
+        be estimated (one subject in a group, or complete separation).
+
+    Raises:
+        ValueError: names the argument: missing values, lengths that differ, labels other than 0 and 1.
+    """
+    z = ndtri(0.5 + inputs.confidence(level) / 2)
+    score = inputs.numbers("score", score)
+    label = inputs.indicator("label", label, length=len(score))
+    cases, controls = score[label], score[~label]
+    m, n = len(cases), len(controls)
+    if m == 0 or n == 0:
+        return NAN, NAN, NAN
+    ranks = _ranks(np.concatenate([cases, controls]))
+    of_cases = (ranks[:m] - _ranks(cases)) / n  # for each case, the share of controls that it exceeds
+    of_controls = 1 - (ranks[m:] - _ranks(controls)) / m
+    auc = float(of_cases.mean())
+    if min(m, n) < 2:
+        return auc, NAN, NAN
+    variance = of_cases.var(ddof=1) / m + of_controls.var(ddof=1) / n
+    if variance < 1e-15:
+        return auc, NAN, NAN
+    half = z * np.sqrt(variance)
+    return auc, float(max(auc - half, 0)), float(min(auc + half, 1))
+
+
+def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, float, float, float]:
+    """Spearman's rank correlation with Fisher's z interval and the standard error of Bonett and Wright (Psychometrika 2000).
+
+    Returns:
+        (rho, ci_low, ci_high, p_value); p by the t distribution with n - 2 degrees of freedom. NaN for fewer than 3 pairs
+        or a constant; limits NaN for fewer than 4 pairs or a perfect correlation.
+
+    Raises:
+        ValueError: names the argument: missing values or lengths that differ.
+    """
+    critical = ndtri(0.5 + inputs.confidence(level) / 2)
+    x = inputs.numbers("x", x)
+    y = inputs.numbers("y", y, length=len(x))
+    n = len(x)
+    if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return NAN, NAN, NAN, NAN
+    rho = float(np.clip(np.corrcoef(_ranks(x), _ranks(y))[0, 1], -1, 1))
+    if 1 - abs(rho) < 1e-12:
+        return round(rho), NAN, NAN, 0.0
+    p = float(2 * stdtr(n - 2, -abs(rho) * np.sqrt((n - 2) / (1 - rho**2))))
+    if n < 4:
+        return rho, NAN, NAN, p
+    half = critical * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    return rho, float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half)), p
+
+
+def concordance(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
+) -> tuple[float, float, float]:
+    """Harrell's C: share of comparable pairs in which the higher risk has the event first (Harrell, Stat Med 1996).
+
+    A pair is comparable when the shorter time is an event; a censoring at the same time counts as longer; equal risks
+    count one half. The interval is the percentile bootstrap over subjects, with a fixed seed.
+
+    Returns:
+        (c_index, ci_low, ci_high); NaN without a comparable pair.
+
+    Raises:
+        ValueError: names the argument: missing values, lengths that differ.
+    """
+    tail = (1 - inputs.confidence(level)) / 2
+    time = inputs.durations("time", time)
+    event = inputs.indicator("event", event, length=len(time))
+    risk = inputs.numbers("risk", risk, length=len(time))
+    n = len(time)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) if n else np.zeros((resamples, 0))
+    weights = np.vstack([np.ones(n), draws]).astype(np.float32).T  # (n, 1 + resamples): the first column is the sample itself
+    won, pairs = np.zeros(resamples + 1), np.zeros(resamples + 1)
+    deaths = np.flatnonzero(event)
+    for some in np.array_split(deaths, max(len(deaths) * n // 4_000_000, 1)):
+        later = (time[some, None] < time) | ((time[some, None] == time) & ~event)
+        wins = later * (np.sign(risk[some, None] - risk) + 1).astype(np.float32) / 2
+        won += (weights[some] * (wins @ weights)).sum(axis=0, dtype=float)
+        pairs += (weights[some] * (later.astype(np.float32) @ weights)).sum(axis=0, dtype=float)
+    with np.errstate(invalid="ignore"):
+        c = won / pairs
+    if np.isnan(c[0]):
+        return NAN, NAN, NAN
+    return float(c[0]), *(float(limit) for limit in np.nanquantile(c[1:], [tail, 1 - tail]))
+
+
+def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level: float = 0.95) -> pd.DataFrame:
+    """Logistic regression by maximum likelihood, Wald intervals.
+
+    Args:
+        frame: a row for each subject; ``outcome`` booleans or 0/1, ``covariates`` numeric and complete.
+
+    Returns:
+        A row for each covariate (an intercept is fitted and not shown): term, coef, se, odds_ratio, ci_low, ci_high, z,
+        p_value. attrs: n, events, caveat. All NaN where there is no maximum: one outcome only, no variation, separation.
+
+    Raises:
+        ValueError: names the argument: an absent column, a missing value.
+    """
+    half_level = ndtri(0.5 + inputs.confidence(level) / 2)
+    inputs.columns(frame, outcome=outcome, covariates=covariates)
+    y = inputs.indicator(f"outcome ({outcome})", frame[outcome]).astype(float)
+    x = np.column_stack([inputs.numbers(f"covariates ({name})", frame[name]) for name in covariates])
+    coef, se, caveat = _logistic_fit(x, y)
+    z = coef / se
+    result = pd.DataFrame({
+        "term": list(covariates), "coef": coef, "se": se, "odds_ratio": np.exp(coef), "ci_low": np.exp(coef - half_level * se),
+        "ci_high": np.exp(coef + half_level * se), "z": z, "p_value": chdtrc(1, z**2),
+    })
+    result.attrs = {"n": len(y), "events": int(y.sum()), "caveat": caveat}
+    return result
+
+
+def _logistic_fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    unknown = np.full(x.shape[1], NAN)
+    if len(y) == 0 or y.min() == y.max():
+        return unknown, unknown, "one outcome only" if len(y) else "no subjects"
+    scale = x.std(axis=0)
+    design = np.column_stack([np.ones(len(y)), (x - x.mean(axis=0)) / np.where(scale > 0, scale, 1)])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        return unknown, unknown, "covariates constant or collinear"
+    beta = np.zeros(design.shape[1])
+    for _ in range(50):
+        probability = 1 / (1 + np.exp(-np.clip(design @ beta, -700, 700)))
+        information = design.T @ (design * (probability * (1 - probability))[:, None])
+        if np.abs(beta).max() > 30 or np.linalg.cond(information) > 1e12:
+            return unknown, unknown, "separation: the covariates tell the outcomes apart without overlap"
+        step = np.linalg.solve(information, design.T @ (y - probability))
+        beta = beta + step
+        if np.abs(step).max() < 1e-12:
+            break
+    se = np.sqrt(np.diag(np.linalg.inv(information)))
+    return beta[1:] / scale, se[1:] / scale, ""
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return pd.Series(values).rank().to_numpy()

@@ -1,0 +1,292 @@
+"""The page: what is published, put in words and tables around the figures. Drawing belongs in figures.py."""
+
+import csv
+import io
+import os
+from collections import Counter
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from orchestration.report import figures, wording
+from orchestration.report.figures import Figure
+from orchestration.report.published import Published, Row, read
+from orchestration.study import Study
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render(warehouse: Path, out_dir: Path, study: Study) -> Path:
+    """Write ``efficacy.html`` and the data behind its figures, each in place at once.
+
+    The page depends on the published file and the study alone: the same publication gives the same bytes.
+
+    Args:
+        warehouse: the published DuckDB file; opened read-only.
+        out_dir: folder of the report; made where absent. The data goes to ``data/<figure>.csv`` in it.
+        study: the protocol that the publication was made by.
+
+    Returns:
+        path of the page.
+
+    Raises:
+        UserError: nothing is published yet, or the file is no warehouse.
+    """
+    published = read(warehouse, study)
+    drawn = draw(published, study)
+    for figure in drawn.values():
+        _write(out_dir / "data" / f"{figure.name}.csv", table_csv(figure.columns, figure.rows))
+    page = out_dir / "efficacy.html"
+    _write(page, page_html(published, drawn, study))
+    return page
+
+
+def draw(published: Published, study: Study) -> dict[str, Figure]:
+    """Every figure of the report by its name, in the order of the page."""
+    made = (
+        figures.kaplan_meier(published, study, "PFS"),
+        figures.kaplan_meier(published, study, "OS"),
+        figures.waterfall(published, study),
+        figures.spider(published, study),
+        figures.swimmer(published, study),
+        figures.trajectories(published, study),
+        figures.landmark_curves(published, study),
+        figures.change_scatter(published, study),
+    )
+    return {figure.name: figure for figure in made}
+
+
+def page_html(published: Published, drawn: dict[str, Figure], study: Study) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["say"] = wording
+    return environment.get_template("efficacy.html.jinja").render(
+        study=study,
+        publication=published.publication[0] if published.publication else None,
+        figures=drawn,
+        headlines=headlines(published, study),
+        flow=patient_flow(published, study),
+        tables=estimate_tables(published),
+        profile=published.profile,
+        published=published,
+        members=len(published.members(study.analysis.population)),
+        landmark_week=int(study.analysis.primary.rsplit("_", 1)[1]),
+        landmark_day=figures.landmark_day(study, int(study.analysis.primary.rsplit("_", 1)[1])),
+    )
+
+
+# --- headline ---------------------------------------------------------------------------------------------------------
+
+
+def headlines(published: Published, study: Study) -> list[dict]:
+    """The answers at the top: label, figure in large type, limits, and a sentence that a clinician would say."""
+    population = study.analysis.population
+    response = published.estimate("response rate", "confirmed ORR", "proportion", population)
+    survival = published.estimate("survival", "PFS", "median_months", population)
+    return [_response(published, study, response), _survival(published, study, survival),
+            _landmark(published, study, primary_estimate(published, study))]  # fmt: skip
+
+
+def primary_estimate(published: Published, study: Study) -> Row | None:
+    """The one primary result: the hazard ratio of the landmark that the protocol names."""
+    rows = [row for row in published.estimates
+            if (row.analysis, row.endpoint, row.statistic, row.term) == ("landmark", "PFS", "hazard_ratio", "log2_ratio")]  # fmt: skip
+    stratum = study.analysis.primary.removeprefix("landmark_").replace("_", " ")
+    named = [row for row in rows if row.stratum == stratum]
+    own = [row for row in named if row.population == study.analysis.population]
+    return next((row for row in rows if row.is_primary), next(iter(own or named), None))
+
+
+def _response(published: Published, study: Study, row: Row | None) -> dict:
+    label = "Confirmed objective response rate"
+    if row is None or row.estimate is None:
+        return _nothing(label, row, figures.why_empty(published, study, "times"))
+    who = wording.population(row.population)
+    return {
+        "label": label,
+        "value": wording.quantity("proportion", row.estimate),
+        "limits": _limits(row),
+        "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events, 'responder')}",
+        "sentence": f"Of {wording.count(row.n)} {who}, {wording.count(row.events)} had a complete or partial response that a later scan"
+        " confirmed. Patients who could not be evaluated count as non-responders.",
+        "caveat": row.caveat,
+    }
+
+
+def _survival(published: Published, study: Study, row: Row | None) -> dict:
+    label = "Median progression-free survival"
+    if row is None:
+        return _nothing(label, row, figures.why_empty(published, study, "times"))
+    counts = f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}"
+    if row.estimate is None:
+        if not row.n:
+            return _nothing(label, row, figures.why_empty(published, study, "times"))
+        return {
+            "label": label, "value": "not reached", "limits": _limits(row), "counts": counts,
+            "sentence": f"Among {wording.count(row.n)} {wording.population(row.population)}, so few have progressed or died"
+            f" ({wording.count(row.events)}) that the time by which half would have done so cannot be told yet.",
+            "caveat": row.caveat,
+        }  # fmt: skip
+    return {
+        "label": label,
+        "value": f"{wording.quantity(row.statistic, row.estimate)} months",
+        "limits": _limits(row),
+        "counts": counts,
+        "sentence": f"Half of the {wording.population(row.population)} were alive without progression"
+        f" {wording.quantity(row.statistic, row.estimate)} months after"
+        f" {'the first dose' if study.endpoints.start == 'first_dose' else 'enrolment'}.",
+        "caveat": row.caveat,
+    }
+
+
+def _landmark(published: Published, study: Study, row: Row | None) -> dict:
+    week = study.analysis.primary.rsplit("_", 1)[1]
+    label = f"Early serum HER2 and later progression (landmark week {week})"
+    if row is None or row.estimate is None:
+        return _nothing(label, row, figures.why_empty(published, study, "landmark"))
+    ratio = wording.quantity(row.statistic, row.estimate)
+    p = "" if row.p_value is None else f", p {_relation(row.p_value)}"
+    limits = row.ci_low is not None and row.ci_high is not None
+    if limits and row.ci_low > 1:
+        reading = "A rise went with earlier progression or death, a fall with later."
+    elif limits and row.ci_high < 1:
+        reading = "A rise went with later progression or death, a fall with earlier."
+    else:
+        reading = "The data are compatible with no association in either direction."
+    return {
+        "label": label,
+        "value": f"HR {ratio}",
+        "limits": _limits(row) + p,
+        "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}",
+        "sentence": f"Among {wording.plural(row.n, 'patient')} alive, progression-free and with an evaluable change at week {week}, each"
+        f" doubling of serum HER2 against baseline multiplied the hazard of later progression or death by {ratio} (adjusted for"
+        f" baseline). {reading} This is an association: a single arm cannot show that a marker is predictive.",
+        "caveat": row.caveat,
+    }
+
+
+def _nothing(label: str, row: Row | None, why: str) -> dict:
+    """Not estimable: the caveat that came with the estimate, else what is missing on the way to it."""
+    n = f"n = {wording.count(row.n)}" if row is not None and row.n is not None else ""
+    caveat = row.caveat if row is not None else ""
+    return {"label": label, "value": "not estimable", "limits": "", "counts": n, "sentence": why if not caveat else "", "caveat": caveat}
+
+
+def _limits(row: Row) -> str:
+    text = wording.interval(row.statistic, row.ci_low, row.ci_high)
+    return f"{wording.fixed(float(row.level or 0.95) * 100, 0)} % CI {text}" if text else ""
+
+
+def _relation(p: float) -> str:
+    text = wording.p_value(p)
+    return text if text[0] in "<>" else f"= {text}"
+
+
+# --- patient flow -----------------------------------------------------------------------------------------------------
+
+
+def patient_flow(published: Published, study: Study) -> list[dict]:
+    """From known subjects to the landmark: step, number, and who did not go on, with the reason."""
+    treated = [subject for subject in published.subjects if subject.in_treated]
+    efficacy = published.members("in_efficacy")
+    evaluable = published.members("in_response_evaluable")
+    statuses = Counter(subject.her2_status or "not known" for subject in treated if not subject.in_efficacy)
+    steps = [
+        {"label": "Known subjects", "n": len(published.subjects), "left": ""},
+        {"label": "Treated: at least one dose of study drug", "n": len(treated),
+         "left": _left({"not treated": len(published.subjects) - len(treated)})},
+        {"label": "Efficacy: treated, tumour HER2-low", "n": len(efficacy),
+         "left": _left({f"HER2 status {wording.spaced(status).lower()}": n for status, n in sorted(statuses.items())})},
+        {"label": "Response-evaluable: a target lesion at baseline and an assessment after it", "n": len(evaluable),
+         "left": _left({"without": len(efficacy) - len(evaluable)})},
+    ]  # fmt: skip
+    primary = primary_estimate(published, study)
+    if primary is not None and primary.n is not None:
+        excluded = {
+            wording.spaced(row.statistic.removeprefix("excluded_")): int(row.estimate) for row in published.estimates
+            if (row.analysis, row.endpoint, row.stratum, row.population) == ("landmark", "PFS", primary.stratum, primary.population)
+            and row.statistic.startswith("excluded_") and row.estimate is not None
+        }  # fmt: skip
+        steps.append({
+            "label": f"At risk at the landmark ({primary.stratum}) with an evaluable change of serum HER2", "n": int(primary.n),
+            "left": _left(excluded), "from": "of the analysis population",
+        })  # fmt: skip
+    return steps
+
+
+def _left(reasons: dict[str, int]) -> str:
+    return "; ".join(f"{wording.count(n)} {reason}" for reason, n in reasons.items() if n)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+_TABLES = (
+    ("response", "Response rates", ("response rate",)),
+    ("survival", "Survival and follow-up", ("survival", "follow-up")),
+    ("landmark", "Landmark analyses", ("landmark",)),
+    ("further", "Further analyses", None),
+)
+_ORDER = ["confirmed ORR", "ORR", "DCR", "CBR", "PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR"]
+
+
+def estimate_tables(published: Published) -> list[dict]:
+    """Every row of metrics.estimates, in the table that its analysis belongs to: none is dropped."""
+    named = {analysis for _, _, analyses in _TABLES if analyses for analysis in analyses}
+    tables = []
+    for identity, title, analyses in _TABLES:
+        rows = [row for row in published.estimates if (row.analysis in analyses if analyses else row.analysis not in named)]
+        rows.sort(key=lambda row: (analyses.index(row.analysis) if analyses else row.analysis, _place(row.endpoint), row.endpoint,
+                                   row.population, _natural(row.stratum)))  # fmt: skip
+        tables.append({
+            "id": identity, "title": title, "rows": rows,
+            "has": {
+                "analysis": len({row.analysis for row in rows}) > 1,
+                "group": any(row.stratum not in ("", "all") for row in rows),
+                "term": any(row.term for row in rows),
+                "p": any(row.p_value is not None for row in rows),
+                "p_adjusted": any(row.p_adjusted is not None for row in rows),
+                "caveat": any(row.caveat for row in rows),
+            },
+        })  # fmt: skip
+    return tables
+
+
+def _place(endpoint: str) -> int:
+    return _ORDER.index(endpoint) if endpoint in _ORDER else len(_ORDER)
+
+
+def _natural(stratum: str) -> tuple[int, str]:
+    """week 6 before week 12."""
+    digits = "".join(character for character in stratum.split(":")[0] if character.isdigit())
+    return int(digits or 0), stratum
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def table_csv(columns: tuple[str, ...], rows: list[tuple]) -> str:
+    """CSV text; a text that a spreadsheet would take for a formula gets a leading apostrophe."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    """Written beside its place and renamed into it: a reader sees the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)

@@ -1,0 +1,132 @@
+"""Reads the published warehouse: rows as they stand, in a fixed order. Nothing is calculated beyond counting rows."""
+
+from collections import namedtuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestration.study import Study
+from orchestration.warehouse import connect
+
+Row = Any  # a namedtuple with the columns' names
+
+WHOLE = ("", "all", "overall")
+"""How the stratum of a whole population is spelt."""
+
+_QUERIES = {
+    "publication": """
+        select build_id, data_hash, study_hash, code_version, data_cutoff_on
+        from ops.publications order by published_at desc, build_id limit 1""",
+    "estimates": """
+        select analysis, endpoint, population, coalesce(stratum, '') as stratum, coalesce(term, '') as term, statistic,
+            estimate, ci_low, ci_high, level, p_value, p_adjusted, n, events, method,
+            coalesce(is_primary, false) as is_primary, coalesce(caveat, '') as caveat
+        from metrics.estimates
+        order by analysis, endpoint, population, stratum nulls first, term nulls first, statistic, method, estimate""",
+    "curves": """
+        select endpoint, population, coalesce(stratum, '') as stratum, time_months, survival, ci_low, ci_high, at_risk,
+            events, censored
+        from metrics.survival_curves order by endpoint, population, stratum, time_months""",
+    "profile": """
+        select analysis, endpoint, population, n, events, role, status, coalesce(reason, '') as reason
+        from metrics.remark_profile
+        order by case role when 'primary' then 1 when 'secondary' then 2 when 'sensitivity' then 3 else 4 end,
+            analysis, endpoint, population, status, reason""",
+    "subjects": """
+        select subject_id, her2_status, coalesce(in_treated, false) as in_treated,
+            coalesce(in_efficacy, false) as in_efficacy, coalesce(in_response_evaluable, false) as in_response_evaluable,
+            first_dose_on, last_dose_on, death_on, discontinued_on
+        from marts.dim_subject order by subject_id""",
+    "her2": """
+        select subject_id, sample_id, collected_at, study_day, visit_name, value_ng_ml, value_operator, lloq_ng_ml, is_baseline,
+            pct_change, change_category
+        from marts.fct_her2_delta where is_usable and value_ng_ml is not null
+        order by subject_id, collected_at, sample_id""",
+    "her2_unusable": """
+        select coalesce(unusable_reason, 'no value') as reason, count(*) as samples
+        from marts.fct_her2_delta where not (is_usable and value_ng_ml is not null)
+        group by 1 order by samples desc, reason""",
+    "responses": """
+        select subject_id, assessed_on, study_day, visit_name, pct_change_from_baseline, new_lesion, overall_response
+        from marts.fct_response where evaluator = $evaluator and is_accepted
+        order by subject_id, assessed_on, visit_name""",
+    "best_responses": """
+        select subject_id, best_overall_response, confirmed_best_overall_response, is_confirmed_responder, first_response_on,
+            best_pct_change
+        from marts.fct_best_response where evaluator = $evaluator order by subject_id""",
+    "times": """
+        select subject_id, endpoint, start_on, end_on, duration_months, is_event, event_description, censoring_reason
+        from marts.fct_time_to_event where evaluator = $evaluator order by subject_id, endpoint""",
+    "files": """
+        select status, count(*) as files, sum(rows_read) as rows_read, sum(rows_accepted) as rows_accepted,
+            sum(rows_quarantined) as rows_quarantined
+        from ops.files group by status order by status""",
+    "rejected": """
+        select path, coalesce(reason, '') as reason from ops.files where status = 'rejected' order by path, reason""",
+    "quarantine": """
+        select coalesce(record, '') as record, rule, coalesce(field, '') as field,
+            count(distinct (file_id, row_number)) as quarantined, min(message) as example
+        from ops.quarantine group by all order by quarantined desc, record, rule, field""",
+    "findings": """
+        select kind, coalesce(severity, '') as severity, count(*) as findings, count(distinct subject_id) as subjects,
+            min(detail) as example
+        from ops.findings group by all order by findings desc, kind, severity""",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One publication: lists of rows (namedtuples), each in a fixed order."""
+
+    publication: list[Row]
+    estimates: list[Row]
+    curves: list[Row]
+    profile: list[Row]
+    subjects: list[Row]
+    her2: list[Row]
+    her2_unusable: list[Row]
+    responses: list[Row]
+    best_responses: list[Row]
+    times: list[Row]
+    files: list[Row]
+    rejected: list[Row]
+    quarantine: list[Row]
+    findings: list[Row]
+
+    def members(self, population: str) -> set[str]:
+        """Subjects of an analysis set, by its flag in dim_subject."""
+        return {subject.subject_id for subject in self.subjects if getattr(subject, population)}
+
+    def estimate(self, analysis: str, endpoint: str, statistic: str, population: str, stratum: str | None = None,
+                 term: str | None = None) -> Row | None:
+        """The row of metrics.estimates for a whole population (or one stratum); None where the analysis was not run."""
+        found = [
+            row for row in self.estimates
+            if (row.analysis, row.endpoint, row.statistic, row.population) == (analysis, endpoint, statistic, population)
+            and (row.stratum in WHOLE if stratum is None else row.stratum == stratum)
+            and (term is None or row.term == term)
+        ]
+        return next((row for row in found if row.is_primary), found[0] if found else None)
+
+    def curve(self, endpoint: str, population: str, stratum: str | None = None) -> list[Row]:
+        """Rows of one Kaplan-Meier curve in order of time."""
+        return [
+            row for row in self.curves
+            if (row.endpoint, row.population) == (endpoint, population)
+            and (row.stratum in WHOLE if stratum is None else row.stratum == stratum)
+        ]
+
+
+def read(warehouse: Path, study: Study) -> Published:
+    """Read one publication, read-only.
+
+    Raises:
+        UserError: nothing is published there, or the file is no warehouse.
+    """
+    with connect(warehouse, read_only=True) as connection:
+        tables = {}
+        for name, query in _QUERIES.items():
+            cursor = connection.execute(query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None)
+            row = namedtuple(name, [column[0] for column in cursor.description])
+            tables[name] = [row(*values) for values in cursor.fetchall()]
+    return Published(**tables)
