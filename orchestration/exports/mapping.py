@@ -4,6 +4,7 @@ Works on one batch of text columns at a time, by kernels of pyarrow. Which mappi
 whether a value is allowed is judged by the record's expectations.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
@@ -49,23 +50,26 @@ class Plan:
     finish: Callable[[pa.Table], pa.Table] | None = None
 
 
+def fold_heading(heading: str) -> str:
+    """Headings are compared without case; blanks and underscores are one."""
+    return "_".join(re.split(r"[\s_]+", heading.strip().lower()))
+
+
 class Fields:
     """The export's own columns: trimmed text by heading, null where missing by the source's declaration."""
 
     def __init__(self, batch: pa.RecordBatch, headings: list[str], missing: frozenset[str]):
         self._batch = batch
-        self._place = {heading: place for place, heading in enumerate(headings)}
+        self._place = {fold_heading(heading): place for place, heading in enumerate(headings)}
         self._missing = pa.array(sorted(missing | {""}), pa.string())
         self.rows = batch.num_rows
 
-    def __contains__(self, heading: str) -> bool:
-        return heading in self._place
-
     def __getitem__(self, heading: str) -> pa.Array:
         """All null for a heading that the export does not have."""
-        if heading not in self._place:
+        place = self._place.get(fold_heading(heading))
+        if place is None:
             return nulls(self.rows)
-        text = pc.utf8_trim_whitespace(self._batch.column(self._place[heading]))
+        text = pc.utf8_trim_whitespace(self._batch.column(place))
         return pc.if_else(pc.is_in(text, self._missing), None, text)
 
     def first_filled(self, headings: tuple[str, ...]) -> pa.Array:

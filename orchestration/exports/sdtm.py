@@ -3,8 +3,8 @@
 Variables are those of the SDTM implementation guide. Which domain a file holds is decided in `layouts`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -18,59 +18,59 @@ if TYPE_CHECKING:
     from orchestration.study import Study
 
 Headings = tuple[str, ...]
+Step = Callable[[Columns, Fields, "Study"], None]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """``columns``: canonical column -> variables, the first filled one counts. ``needs``: of each group one must be there."""
+    """How a domain's variables make a record.
+
+    ``columns``: canonical column -> variables, the first filled one counts. ``needs``: what must be there beyond the
+    record's required columns, of each group one. ``dispensable``: required columns that the table may do without.
+    ``told_by``: the heading whose rows carry the domain's code. ``step`` and ``finish`` as in `Plan`.
+    """
 
     record: str
     columns: Mapping[str, Headings]
     needs: tuple[Headings, ...] = ()
-    code_in: tuple[str, str] | None = None  # heading and code that every row carries; default DOMAIN and the domain
-    step: Callable[[Columns, Fields, "Study"], None] | None = None
+    dispensable: frozenset[str] = frozenset()
+    told_by: tuple[str, str] | None = None
+    step: Step | None = None
     finish: Callable[[pa.Table], pa.Table] | None = None
-    told_by_headings: bool = field(default=True)  # False: too few of its own variables are required
 
 
-def domains(headings: Headings | list[str]) -> dict[str, Domain]:
-    """The domains that are read. TR takes value and unit from one pair of variables, whichever the table has."""
-    pair = ("TRORRES", "TRORRESU") if "TRORRES" in headings else ("TRSTRESC", "TRSTRESU")
-    identified = () if "VISIT" in headings else (("TUDTC",),)
+def domains(variables: Collection[str]) -> dict[str, Domain]:
+    """The domains that are read, for a table with these variables.
+
+    TR takes value and unit from one pair, whichever the table has, so that no unit is put to another column's number.
+    """
+    pair = ("TRORRES", "TRORRESU") if "TRORRES" in variables else ("TRSTRESC", "TRSTRESU")
     return {
         "DM": Domain("subjects", _subject(
             site_id="SITEID", age_years="AGE", sex="SEX", regimen=("ACTARM", "ARM"), enrolled_on="RFICDTC",
-            reference_start_on="RFSTDTC", death_on="DTHDTC"), told_by_headings=False),
+            reference_start_on="RFSTDTC", death_on="DTHDTC")),
         "MI": Domain("subjects", _subject(), (("MITESTCD",), ("MISTRESC", "MIORRES")), step=_microscopy, finish=_either_receptor),
-        "SUPPDM": Domain("subjects", _subject(), (("QNAM",), ("QVAL",)), ("RDOMAIN", "DM"), step=_supplement,
-                         told_by_headings=False),
+        "SUPPDM": Domain("subjects", _subject(), (("QNAM",), ("QVAL",)), told_by=("RDOMAIN", "DM"), step=_supplement),
         "EX": Domain("exposures", _subject(
-            treatment="EXTRT", dose="EXDOSE", dose_unit="EXDOSU", start_on="EXSTDTC", started_at="EXSTDTC", end_on="EXENDTC"),
-            (("EXTRT",), ("EXSTDTC",)), step=_start_time),
-        "SV": Domain("visits", _subject(visit_name="VISIT", visit_number="VISITNUM", visit_on="SVSTDTC"),
-                     (("VISIT",), ("SVSTDTC",))),
+            treatment="EXTRT", dose="EXDOSE", dose_unit="EXDOSU", start_on="EXSTDTC", started_at="EXSTDTC",
+            end_on="EXENDTC"), step=_start_time),
+        "SV": Domain("visits", _subject(visit_name="VISIT", visit_number="VISITNUM", visit_on="SVSTDTC")),
         "LB": Domain("lab_results", _subject(
             sample_id=("LBREFID", "LBSPID"), analyte="LBTESTCD", value="LBORRES", unit="LBORRESU", collected_at="LBDTC",
-            result_status="LBSTAT", visit_name="VISIT", specimen="LBSPEC", laboratory="LBNAM", assay=("LBMETHOD", "LBANMETH"),
-            lloq="LBLLOQ", uloq="LBULOQ"),
-            (("LBTESTCD",), ("LBORRES",), ("LBORRESU",), ("LBDTC",)), step=_laboratory),
+            result_status="LBSTAT", visit_name="VISIT", specimen="LBSPEC", laboratory="LBNAM",
+            assay=("LBMETHOD", "LBANMETH"), lloq="LBLLOQ", uloq="LBULOQ"), step=_laboratory),
         "TU": Domain("tumor_identifications", _subject(
             lesion_id="TULNKID", role=("TUSTRESC", "TUORRES"), location="TULOC", method="TUMETHOD", identified_on="TUDTC",
-            visit_name="VISIT", **_read_by("TU")), (("TULNKID",), ("TUSTRESC", "TUORRES"), *identified)),
+            visit_name="VISIT", **_reader("TU")), dispensable=frozenset({"identified_on"} if "VISIT" in variables else ())),
         "TR": Domain("tumor_measurements", _subject(
             lesion_id="TRLNKID", test="TRTESTCD", value=pair[0], unit=pair[1], assessed_on="TRDTC", visit_name="VISIT",
-            status="TRSTAT", method="TRMETHOD", **_read_by("TR")),
-            (("TRLNKID",), ("TRTESTCD",), ("TRORRES", "TRSTRESC"), ("TRDTC",))),
+            status="TRSTAT", method="TRMETHOD", **_reader("TR"))),
         "RS": Domain("tumor_responses", _subject(
             test="RSTESTCD", value=("RSSTRESC", "RSORRES"), assessed_on="RSDTC", visit_name="VISIT", lesion_id="RSLNKID",
-            **_read_by("RS")),
-            (("RSTESTCD",), ("RSSTRESC", "RSORRES"), ("RSDTC",)), step=_criteria),
-        "DS": Domain("dispositions", _subject(category="DSCAT", term=("DSDECOD", "DSTERM"), occurred_on="DSSTDTC"),
-                     (("DSCAT",), ("DSDECOD", "DSTERM"), ("DSSTDTC",))),
-        "CM": Domain("therapies", _subject(treatment="CMTRT", category="CMCAT", started_on="CMSTDTC"),
-                     (("CMTRT",), ("CMSTDTC",))),
-        "SS": Domain("survival_status", _subject(status=("SSSTRESC", "SSORRES"), assessed_on="SSDTC"),
-                     (("SSTESTCD",), ("SSSTRESC", "SSORRES"), ("SSDTC",)), step=_survival),
+            **_reader("RS")), step=_criteria),
+        "DS": Domain("dispositions", _subject(category="DSCAT", term=("DSDECOD", "DSTERM"), occurred_on="DSSTDTC")),
+        "CM": Domain("therapies", _subject(treatment="CMTRT", category="CMCAT", started_on="CMSTDTC")),
+        "SS": Domain("survival_status", _subject(status=("SSSTRESC", "SSORRES"), assessed_on="SSDTC"), step=_survival),
     }
 
 
@@ -79,7 +79,7 @@ def _subject(**columns: str | Headings) -> dict[str, Headings]:
     return {name: (found,) if isinstance(found, str) else found for name, found in columns.items()}
 
 
-def _read_by(domain: str) -> dict[str, str]:
+def _reader(domain: str) -> dict[str, str]:
     return {"evaluator": f"{domain}EVAL", "reader": f"{domain}EVALID", "accepted": f"{domain}ACPTFL"}
 
 

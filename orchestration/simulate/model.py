@@ -254,7 +254,7 @@ def _fate(streams: Streams, tumour: Tumour, n: int) -> tuple[np.ndarray, np.ndar
     for lesion in range(mass.shape[1]):
         weeks = np.minimum(tumour.growth_per_week[:, lesion, None] * grid / 7, 5.0)
         seeding += (mass[:, lesion] / mass.sum(axis=1) * tumour.resistant[:, lesion])[:, None] * np.exp(weeks)
-    death_hazard = 0.0005 + 0.0010 * np.minimum(burden, 4) + 0.0078 * np.minimum(seeding, 3)
+    death_hazard = 0.0005 + 0.0010 * np.minimum(burden, 4) + 0.0084 * np.minimum(seeding, 3)
     new_hazard = 0.0007 + 0.009 * np.minimum(seeding, 3)
     draws = streams.uniform("fate", n, 3)
     times = []
@@ -350,7 +350,7 @@ def _image(streams: Streams, subjects: _Subjects, tumour: Tumour, n: int, alive:
         new_from = np.where(here & (new <= day[:, scan]), np.minimum(new_from, scan), new_from)
         targets_now, others_now = state[:, scan, :TARGETS], state[:, scan, TARGETS:]
         values = tenths[:, scan, :TARGETS]
-        forgot, slip = errors[:, scan, 0] < 0.10, errors[:, scan, 1] < 0.04
+        forgot, slip = errors[:, scan, 0] < 0.10, errors[:, scan, 1] < 0.03
         reference = np.where(forgot, baseline, nadir)
         cleared = (~target_exists | np.where(node[:, :TARGETS], values < 100, values == 0)).all(axis=1) & complete[:, scan]
         grown = (5 * total[:, scan] >= 6 * reference) & (total[:, scan] - reference >= 50)

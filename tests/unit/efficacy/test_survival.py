@@ -3,50 +3,24 @@
 import numpy as np
 import pandas as pd
 import pytest
-from references import data, results
 
 from orchestration.efficacy import survival
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12, "equal_nan": True}
 FITTED = {"rtol": 1e-8, "atol": 1e-9, "equal_nan": True}
 
-LUNG_GROUPS = {"lung_all": None, "lung_by_sex": "sex", "veteran_by_trt": "trt", "veteran_by_celltype": "celltype",
+GROUPED = {"lung_all": None, "lung_by_sex": "sex", "veteran_by_trt": "trt", "veteran_by_celltype": "celltype",
                "aml_by_x": "x", "ovarian_by_rx": "rx", "heart_left_truncated_by_transplant": "transplant"}
-
-
-def sample(name: str) -> pd.DataFrame:
-    """One of the data sets with its times as stop (start) and a boolean event."""
-    frame = data(name)
-    if name == "lung":
-        return frame.assign(stop=frame["time"], event=frame["status"] == 2)
-    if name == "ovarian":
-        return frame.assign(stop=frame["futime"], event=frame["fustat"])
-    if name == "pbc312":
-        return frame.assign(stop=frame["time"], event=frame["status"] == 2, **logs(frame))
-    if name == "pbc2_tmerge":
-        return frame.assign(stop=frame["tstop"], start=frame["tstart"], event=frame["death"] == 2, **logs(frame))
-    if name == "veteran":
-        types = {name: (frame["celltype"] == name).astype(int) for name in ("smallcell", "adeno", "large")}
-        return frame.assign(stop=frame["time"], event=frame["status"], **types)
-    if name == "heart":
-        return frame
-    if name == "validate_test2":
-        return frame.rename(columns={"status": "event"})
-    return frame.assign(stop=frame["time"], event=frame["status"])
-
-
-def logs(frame: pd.DataFrame) -> dict:
-    return {"log_bili": np.log(frame["bili"]), "log_protime": np.log(frame["protime"]), "log2_bili": np.log2(frame["bili"])}
 
 
 def floats(values) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def groups(case: str) -> dict[str, pd.DataFrame]:
-    frame, column = sample(case.split("_")[0]), LUNG_GROUPS.get(case)
+def groups(reference, case: str) -> dict[str, pd.DataFrame]:
     if case.startswith("camis"):
-        frame = data("edge_quantiles").query("case == @case").rename(columns={"time": "stop"})
+        return {"all": reference.data("edge_quantiles").query("case == @case").rename(columns={"time": "stop"})}
+    frame, column = reference.sample(case.split("_")[0]), GROUPED[case]
     return {"all": frame} if column is None else {f"{column}={key}": part for key, part in frame.groupby(column)}
 
 
@@ -61,10 +35,10 @@ def as_quantile(expected: dict) -> list[float]:
 # --- Kaplan-Meier -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", LUNG_GROUPS)
-def test_quantiles_equal_r(case):
-    expected = results("km_quantiles")[case]["log-log"]
-    parts = groups(case)
+@pytest.mark.parametrize("case", GROUPED)
+def test_quantiles_equal_r(reference, case):
+    expected = reference.results("km_quantiles")[case]["log-log"]
+    parts = groups(reference, case)
     assert set(parts) == set(expected)
     for name, part in parts.items():
         for row in expected[name]["quantiles"]:
@@ -76,9 +50,9 @@ def test_quantiles_equal_r(case):
     "event_at_zero", "six_all_events", "km_drop_to_zero", "camis_last_censored", "camis_last_event", "even_8", "even_14",
     "even_18", "even_20",
 ])
-def test_edge_cases_of_curve_and_quantiles_equal_r(case):
-    expected = results("km_edge_cases")[case]
-    frame = data("edge_quantiles").query("case == @case")
+def test_edge_cases_of_curve_and_quantiles_equal_r(reference, case):
+    expected = reference.results("km_edge_cases")[case]
+    frame = reference.data("edge_quantiles").query("case == @case")
     found = survival.kaplan_meier(frame["time"], frame["event"])
     for row in expected["quantiles"]["log-log"]["all"]["quantiles"]:
         np.testing.assert_allclose(survival.quantile(found, row["prob"]), as_quantile(row), **EXACT)
@@ -89,19 +63,19 @@ def test_edge_cases_of_curve_and_quantiles_equal_r(case):
 
 
 @pytest.mark.parametrize(("case", "where"), [("lung_all_loglog", ("lung", None)), ("aml_maintained_loglog", ("aml", "Maintained"))])
-def test_curves_equal_r(case, where):
-    expected = pd.DataFrame(results("km_curves")[case])
+def test_curves_equal_r(reference, case, where):
+    expected = pd.DataFrame(reference.results("km_curves")[case])
     name, group = where
-    frame = sample(name)
+    frame = reference.sample(name)
     found = curve(frame if group is None else frame[frame["x"] == group])
     np.testing.assert_allclose(found[["time", "at_risk", "events", "censored", "survival", "ci_low", "ci_high"]],
                                expected[["time", "n_risk", "n_event", "n_censor", "surv", "lower", "upper"]].astype(float), **EXACT)
 
 
 @pytest.mark.parametrize("case", ["lung_by_sex", "lung_all", "veteran_by_trt", "camis_last_censored", "camis_last_event"])
-def test_rates_equal_r_up_to_the_last_observed_time(case):
-    parts, compared = groups(case), 0
-    for row in results("km_rates")[case]["log-log"]:
+def test_rates_equal_r_up_to_the_last_observed_time(reference, case):
+    parts, compared = groups(reference, case), 0
+    for row in reference.results("km_rates")[case]["log-log"]:
         part = parts[row["strata"]]
         found = survival.rate_at(curve(part), [row["time"]]).iloc[0]
         assert found["at_risk"] == row["n_risk"]
@@ -121,9 +95,9 @@ def test_past_the_last_observed_time_a_rate_is_not_estimable_unless_the_curve_ha
 
 
 @pytest.mark.parametrize("case", ["lung_all", "lung_by_sex", "veteran_by_trt"])
-def test_follow_up_equals_r(case):
-    for name, part in groups(case).items():
-        expected = results("reverse_km")[case]["log-log"][name]["quantiles"][1]
+def test_follow_up_equals_r(reference, case):
+    for name, part in groups(reference, case).items():
+        expected = reference.results("reverse_km")[case]["log-log"][name]["quantiles"][1]
         np.testing.assert_allclose(survival.reverse_kaplan_meier(part["stop"], part["event"]), as_quantile(expected), **EXACT)
 
 
@@ -139,15 +113,15 @@ def test_who_enters_at_a_time_is_not_at_risk_at_it():
     ("lung_sex", "lung", "sex", None), ("lung_sex_strata_ecog", "lung", "sex", "ph.ecog"), ("veteran_trt", "veteran", "trt", None),
     ("veteran_celltype", "veteran", "celltype", None), ("ovarian_rx", "ovarian", "rx", None), ("aml_x", "aml", "x", None),
 ])
-def test_logrank_equals_r(case, name, group, strata):
-    frame = sample(name).dropna(subset=strata or group)
+def test_logrank_equals_r(reference, case, name, group, strata):
+    frame = reference.sample(name).dropna(subset=strata or group)
     found = survival.logrank(frame["stop"], frame["event"], frame[group], None if strata is None else frame[strata])
-    expected = results("logrank")[case]
+    expected = reference.results("logrank")[case]
     np.testing.assert_allclose(found, [expected["chisq"], expected["df"], expected["p"]], **EXACT)
 
 
-def test_logrank_with_entry_is_the_score_test_of_cox():
-    heart = sample("heart").drop_duplicates(["stop"])  # without ties the two variances are the same
+def test_logrank_with_entry_is_the_score_test_of_cox(reference):
+    heart = reference.sample("heart").drop_duplicates(["stop"])  # without ties the two variances are the same
     statistic, freedom, _ = survival.logrank(heart["stop"], heart["event"], heart["transplant"], entry=heart["start"])
     assert freedom == 1
     from lifelines import CoxTimeVaryingFitter
@@ -158,8 +132,8 @@ def test_logrank_with_entry_is_the_score_test_of_cox():
     assert statistic == pytest.approx(float((null.params_ / null.standard_errors_).iloc[0] ** 2), rel=0.02)
 
 
-def test_splitting_a_subject_without_a_change_of_group_changes_nothing():
-    lung = sample("lung")
+def test_splitting_a_subject_without_a_change_of_group_changes_nothing(reference):
+    lung = reference.sample("lung")
     whole = survival.logrank(lung["stop"], lung["event"], lung["sex"])
     cut = np.minimum(lung["stop"] / 2, 100)
     halves = pd.concat([lung.assign(start=0.0, stop=cut, event=False), lung.assign(start=cut)])
@@ -184,8 +158,8 @@ COX = [
 
 
 @pytest.mark.parametrize(("file", "case", "name", "covariates", "strata"), COX, ids=[row[1] for row in COX])
-def test_cox_equals_r(file, case, name, covariates, strata):
-    frame, expected = sample(name), results(file)[case]
+def test_cox_equals_r(reference, file, case, name, covariates, strata):
+    frame, expected = reference.sample(name), reference.results(file)[case]
     found = survival.cox(frame, "stop", "event", covariates, start="start" if "start" in frame else None, strata=strata)
     assert found["term"].tolist() == covariates
     for column, theirs in [("coef", "coef"), ("se", "se"), ("hazard_ratio", "hr"), ("ci_low", "hr_lower"), ("ci_high", "hr_upper")]:
@@ -196,23 +170,23 @@ def test_cox_equals_r(file, case, name, covariates, strata):
     assert found.attrs["lrt_p"] == pytest.approx(expected["lrt"]["pvalue"], rel=1e-6)
 
 
-def test_cox_agrees_with_lifelines():
+def test_cox_agrees_with_lifelines(reference):
     from lifelines import CoxPHFitter
 
-    frame = sample("lung")[["stop", "event", "age", "sex"]]
+    frame = reference.sample("lung")[["stop", "event", "age", "sex"]]
     theirs = CoxPHFitter().fit(frame, "stop", "event", fit_options={"step_size": 1.0}).summary
     ours = survival.cox(frame, "stop", "event", ["age", "sex"])
     np.testing.assert_allclose(ours["coef"], theirs["coef"], rtol=1e-7)
     np.testing.assert_allclose(ours["se"], theirs["se(coef)"], rtol=1e-7)
 
 
-def test_rows_that_lack_a_covariate_are_left_out_and_counted():
-    found = survival.cox(sample("lung"), "stop", "event", ["ph.ecog"])
+def test_rows_that_lack_a_covariate_are_left_out_and_counted(reference):
+    found = survival.cox(reference.sample("lung"), "stop", "event", ["ph.ecog"])
     assert (found.attrs["n"], found.attrs["excluded"]) == (227, 1)
 
 
-def test_a_coefficient_does_not_depend_on_the_covariates_unit():
-    lung = sample("lung").assign(small=lambda frame: frame["age"] * 1e-9 + 5)
+def test_a_coefficient_does_not_depend_on_the_covariates_unit(reference):
+    lung = reference.sample("lung").assign(small=lambda frame: frame["age"] * 1e-9 + 5)
     one, other = (survival.cox(lung, "stop", "event", [name]).iloc[0] for name in ("age", "small"))
     assert other["coef"] == pytest.approx(one["coef"] * 1e9, rel=1e-5) and other["p_value"] == pytest.approx(one["p_value"], rel=1e-5)
 
@@ -246,8 +220,8 @@ def test_a_separated_term_leaves_the_others_estimable():
 @pytest.mark.parametrize(("name", "covariates"), [
     ("veteran", ["trt", "prior", "karno"]), ("lung", ["age", "sex", "ph.ecog"]), ("heart", ["age", "year", "surgery", "transplant"]),
 ])
-def test_proportional_hazards_test_equals_r(name, covariates, transform):
-    frame, expected = sample(name), results("cox_zph")[name][transform]
+def test_proportional_hazards_test_equals_r(reference, name, covariates, transform):
+    frame, expected = reference.sample(name), reference.results("cox_zph")[name][transform]
     found = survival.proportional_hazards_test(
         frame, "stop", "event", covariates, start="start" if "start" in frame else None, transform=transform)
     assert found["term"].tolist() == [*covariates, "GLOBAL"]
