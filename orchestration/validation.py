@@ -232,12 +232,13 @@ def _joined(quarantined: dict[int, list[str]], rows: int) -> pa.Array:
 
 
 def _faults(record: str, frame: "_Frame", check: Check, positions: np.ndarray, origins: Mapping[str, Origin]) -> pa.Table:
-    rows = frame.table.take(positions)
+    needed = {"_file_id", "_row_number", "_misread", "_source", check.field} & set(frame.table.column_names)
+    rows = frame.table.select(sorted(needed)).take(positions)
     count = rows.num_rows
     file_ids = rows["_file_id"].combine_chunks().cast(pa.string())
     if check.column == "row.unreadable":  # the rule looks at every column: it says itself which one
         fields = frame.column("row.unreadable").take(positions)
-        values = pa.array([rows[name][i].as_py() for i, name in enumerate(fields.to_pylist())], pa.string())
+        values = pa.array([frame.text(name)[position].as_py() for position, name in zip(positions.tolist(), fields.to_pylist())], pa.string())
         values = pc.replace_substring(values, UNREADABLE, "")
     else:
         fields = pa.repeat(pa.scalar(check.field), count)
@@ -360,10 +361,10 @@ def _conflicts(table: pa.Table, ordinal: np.ndarray) -> pa.Array:
     Rows are grouped by 64-bit hashes of dictionary codes: the chance of a false pair is 3e-8 in a million rows.
     """
     declared = pc.is_valid(table["analyte_key"]).to_numpy()
-    number, text = _number(_whole(table["value_number"])), _whole(table["value"])
+    number, text = _number(table["value_number"].combine_chunks()), table["value"].combine_chunks()
     value = pc.coalesce(number.cast(pa.string()), text)
-    key = pd.DataFrame({"file": ordinal} | {name: _codes(_whole(table[name])) for name in _RESULT_VERSION})
-    content = key.assign(value=_codes(value), unit=_codes(_whole(table["unit_code"])), operator=_codes(_whole(table["value_operator"])))
+    key = pd.DataFrame({"file": ordinal} | {name: _codes(table[name]) for name in _RESULT_VERSION})
+    content = key.assign(value=_codes(value), unit=_codes(table["unit_code"]), operator=_codes(table["value_operator"]))
     pairs = pd.DataFrame({"key": pd.util.hash_pandas_object(key, index=False), "content": pd.util.hash_pandas_object(content, index=False)})[declared]
     distinct = pairs.drop_duplicates()
     conflicting = distinct["key"][distinct["key"].duplicated()].unique()
@@ -372,17 +373,14 @@ def _conflicts(table: pa.Table, ordinal: np.ndarray) -> pa.Array:
     return pa.array(verdict, pa.string())
 
 
-def _codes(text: pa.Array) -> np.ndarray:
-    return pc.fill_null(text.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+def _codes(text: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    whole = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    return pc.fill_null(whole.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
 
 
 def _frames(record: str, table: pa.Table) -> Iterator["_Frame"]:
     for start in range(0, table.num_rows, FRAME_ROWS):
-        yield _Frame(record, table.slice(start, FRAME_ROWS).combine_chunks())
+        yield _Frame(record, table.slice(start, FRAME_ROWS))
 
 
 class _Frame:
@@ -390,11 +388,13 @@ class _Frame:
 
     def __init__(self, record: str, table: pa.Table):
         self.record, self.table = record, table
-        self.good = pc.is_null(self.text("_misread"))
         self._made: dict[str, pa.Array] = {}
+        self.good = pc.is_null(self.text("_misread"))
 
     def text(self, name: str) -> pa.Array:
-        return _whole(self.table[name])
+        if name not in self._made:
+            self._made[name] = self.table[name].combine_chunks()
+        return self._made[name]
 
     def column(self, name: str) -> pa.Array:
         if name in self.table.column_names:

@@ -16,6 +16,11 @@ _LEDGERS = {
     "quarantine": "One row per field that failed an expectation, with its value, the rule and the mend.",
     "validations": "One row per batch, suite and expectation: evaluated, unexpected, success.",
 }
+_EFFECT = {
+    "critical": "A hit refuses the whole file.",
+    "warning": "A hit quarantines the row: it is kept, listed with its mend, and counts nowhere.",
+    "info": "A hit is a finding: the row counts.",
+}
 _LANDING = [dg.AssetKey(["landing", folder]) for folder in LANDING_FOLDERS]
 
 
@@ -30,11 +35,11 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             name=severity,
             asset=["raw", record],
-            description="; ".join(expectation["mend"] for expectation in expectations if expectation["severity"] == severity),
-            metadata={"rules": [expectation["rule"] for expectation in expectations if expectation["severity"] == severity]},
+            description=f"{_EFFECT[severity]} Rules: " + ", ".join(sorted({c.rule for c in checks if c.severity == severity})),
+            metadata={c.rule: c.mend for c in checks if c.severity == severity},
         )
-        for record, expectations in suites().items()
-        for severity in sorted({expectation["severity"] for expectation in expectations})
+        for record, checks in suites().items()
+        for severity in sorted({check.severity for check in checks})
     ]
 
 
@@ -57,13 +62,13 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         for name, text in _LEDGERS.items()
     ],
     check_specs=_check_specs(),
-    op_tags={"dagster/concurrency_key": "home"},
+    pool="home",
 )
 def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
     lake = Lake(home.settings)
     if config.full_refresh:
         lake.forget()
-    ingested = ingest(home.settings, home.study, progress=lambda done, total, text: progress.tell(f"reading {text}"))
+    ingested = ingest(home.settings, home.study, progress=lambda done, total, text: progress.tell(f"reading files: {done} of {total}, {text}"))
     for held in ingested.held:
         context.log.warning(f"held in the landing folder: {held.path}: {held.reason}")
     ledger = lake.ledger()

@@ -7,6 +7,7 @@ spelling does not cover (ambiguous, impossible, two-digit years, years before 19
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -151,14 +152,17 @@ def _written_offset(text: str) -> int | None:
 
 
 def _zone_offset(texts: pa.Array, zone: ZoneInfo) -> pa.Array:
-    """Seconds east of UTC, from local texts (no Z) or UTC ones; worked out once an hour of the calendar."""
-    def offset(hour: str) -> int:
-        moment = datetime.fromisoformat(hour[:13] + ":00")
-        moment = moment.replace(tzinfo=timezone.utc).astimezone(zone) if hour.endswith("Z") else moment.replace(tzinfo=zone)
-        return int(moment.utcoffset().total_seconds())
-
+    """Seconds east of UTC, from local texts (no Z) or UTC ones."""
     hours = join(pc.utf8_slice_codeunits(texts, 0, 13), pc.utf8_slice_codeunits(texts, 19, 20))
-    return by_distinct(hours, offset, pa.int64())
+    return by_distinct(hours, lambda hour: _offset_of_hour(hour, zone), pa.int64())
+
+
+@lru_cache(maxsize=100_000)
+def _offset_of_hour(hour: str, zone: ZoneInfo) -> int:
+    """Clocks are changed on the hour, so one offset holds for `2025-03-30T02` (local) or `2025-03-30T02Z` (UTC)."""
+    moment = datetime.fromisoformat(hour[:13] + ":00")
+    moment = moment.replace(tzinfo=timezone.utc).astimezone(zone) if hour.endswith("Z") else moment.replace(tzinfo=zone)
+    return int(moment.utcoffset().total_seconds())
 
 
 def _seconds(texts: pa.Array) -> pa.Array:

@@ -16,12 +16,13 @@ from orchestration.exports import Rejected
 from orchestration.exports.dates import DateStyle
 from orchestration.exports.mapping import Plan, fold_heading, template_headings
 from orchestration.exports.records import RECORDS, Record
-from orchestration.exports.sdtm import domains
+from orchestration.exports.sdtm import Domain, Headings, domains
 
 if TYPE_CHECKING:
     from orchestration.study import Source, Study
 
 _BUILT_IN_DELIMITERS = (",", "\t")
+_TOLD_BY_NAME_ONLY = ("DM", "SUPPDM")  # their required variables stand in other domains, too
 
 
 class Headed(Protocol):
@@ -121,38 +122,128 @@ def _by_source(table: Headed, source: "Source", study: "Study") -> Plan | Misfit
 
 def _by_sdtm(name: str, table: Headed, source: "Source | None", study: "Study") -> Plan | Misfit:
     known = domains({heading.strip().upper() for heading in table.headings})
-    groups = {code: _sdtm_needs(domain) for code, domain in known.items()}
-    code = _domain_code(name, table, groups)
-    if code is None:
-        code = max(known, key=lambda item: _in_common(table, known[item].columns.values()))
-    elif code not in known and not _missing(table, [("USUBJID",)]):
-        raise Rejected("unknown_domain", f"{name}: SDTM domain {code} holds nothing that the study reads "
+    needs = {code: _needs(domain) for code, domain in known.items()}
+    code = _domain_code(name, table, needs)
+    if code and code not in known and not _missing(table, [("USUBJID",)]):
+        raise Rejected("unknown_domain", f"{name}: SDTM domain {code[:20]!r} holds nothing that the study reads "
                                          f"({', '.join(known)}). Leave it out, or declare it under sources: in study.yaml.")
-    elif code not in known:
-        return Misfit("sdtm", code, ("USUBJID",), 0)
-    domain = known[code]
-    record = RECORDS[domain.record]
-    missing = _missing(table, groups[code])
-    if missing or (code == "DM" and _domain_code(name, table, groups) is None):
-        return Misfit("sdtm", record.name, missing or ("DOMAIN",), _in_common(table, domain.columns.values()))
-    return _plan(record, "sdtm", domain.columns, source, study, domain=domain.told_by or ("DOMAIN", code),
-                 step=domain.step, finish=domain.finish)
+    told = code if code in known else None
+    domain = known[told or max(known, key=lambda item: _in_common(table, known[item].columns.values()))]
+    missing = _missing(table, _needs(domain))
+    if told is None or missing:
+        return Misfit("sdtm", domain.record, missing or ("DOMAIN",), _in_common(table, domain.columns.values()))
+    return _plan(RECORDS[domain.record], "sdtm", domain.columns, source, study,
+                 domain=domain.told_by or ("DOMAIN", code), step=domain.step, finish=domain.finish)
 
 
-def _sdtm_needs(domain) -> list[tuple[str, ...]]:
+def _needs(domain: Domain) -> list[Headings]:
     required = [column for column in RECORDS[domain.record].required if column not in domain.dispensable]
     return [*(domain.columns[column] for column in required), *domain.needs]
 
 
-def _domain_code(name: str, table: Headed, groups: dict[str, list[tuple[str, ...]]]) -> str | None:
-    """By file name and DOMAIN column; where they differ by the column; without both by headings that only one domain has."""
+def _domain_code(name: str, table: Headed, needs: dict[str, list[Headings]]) -> str | None:
+    """By the DOMAIN column and the file's name; where they differ by the column; without both by the headings."""
     stem = PurePosixPath(name).stem.lower()
-    named = next((code for code in sorted(groups, key=len, reverse=True) if stem.startswith(code.lower())), None)
+    named = next((code for code in sorted(needs, key=len, reverse=True) if stem.startswith(code.lower())), None)
     told = Counter(text.upper() for text in table.sample("DOMAIN"))
     told += Counter("SUPP" + text.upper() for text in table.sample("RDOMAIN"))
-    if named and (not told or named in told):
-        return named
-    if told:
+    if told and named not in told:
         return told.most_common(1)[0][0]
-    complete = [code for code, needed in groups.items() if len(needed) > 1 and not _missing(table, needed)]
-    return complete[0] if len(complete) == 1 else None
+    if named and not _missing(table, needs[named]):
+        return named
+    own = [code for code in needs if code not in _TOLD_BY_NAME_ONLY and not _missing(table, needs[code])]
+    return own[0] if len(own) == 1 else named
+
+
+def _by_site(name: str, table: Headed, source: "Source | None", study: "Study") -> Plan | Misfit:
+    stem = fold_heading(PurePosixPath(name).stem)
+    candidates = {record: _site_columns(record, source) for record in RECORDS.values()}
+    given = set(source.constants) if source else set()
+    missing = {record: _missing(table, [columns[column] for column in record.required if column not in given])
+               for record, columns in candidates.items()}
+    in_common = {record: _in_common(table, columns.values()) for record, columns in candidates.items()}
+    record = next((record for record in candidates if _is_named(stem, record)), None)
+    if record is None:
+        def nearness(record: Record) -> tuple[bool, int, int]:
+            told = record.name != "subjects" or 2 <= in_common[record] >= len(table.headings) / 2
+            return told and not missing[record], in_common[record], len(record.required)
+
+        record = max(candidates, key=nearness)
+        if not nearness(record)[0]:
+            return Misfit("site", record.name, missing[record] or ("a file name that says the record",), in_common[record])
+    if missing[record]:
+        return Misfit("site", record.name, missing[record], in_common[record])
+    return _plan(record, "site", candidates[record], source, study)
+
+
+def _is_named(stem: str, record: Record) -> bool:
+    """The file's name begins with the record's name, or with its domain code standing alone (`lb_2026`, not `lbx`)."""
+    return stem.startswith(record.name) or re.match(rf"{record.domain.lower()}(?![a-z])", stem) is not None
+
+
+def _site_columns(record: Record, source: "Source | None") -> dict[str, Headings]:
+    columns = {column.name: (column.name,) for column in record.columns}
+    return columns | (_declared_columns(source, record) if source else {})
+
+
+def _declared_columns(source: "Source", record: Record) -> dict[str, Headings]:
+    columns = {name: (found,) if isinstance(found, str) else tuple(found) for name, found in source.columns.items()}
+    if source.subject_id:
+        columns["subject_id"] = tuple(template_headings(source.subject_id))
+    return {column.name: columns[column.name] for column in record.columns if column.name in columns}
+
+
+def _plan(record: Record, layout: str, columns: dict[str, Headings], source: "Source | None", study: "Study", **steps) -> Plan:
+    """The layout's columns read as the source declares; a table without a source is read as a source without wishes."""
+    if source is None:
+        dates = DateStyle.declared("iso8601", None, study.study.timezone)
+        return Plan(record, layout, layout, columns, dates, **steps)
+    try:
+        dates = DateStyle.declared(source.date_format, source.datetime_format, source.timezone or study.study.timezone)
+    except ValueError as error:
+        raise Rejected("declaration", f"study.yaml: sources, {source.name}: {error}.") from None
+    columns = {**columns, **_declared_columns(source, record)}
+    return Plan(record, source.name, layout, columns, dates, source.constants, source.codes, source.units, source.subject_id,
+                source.decimal, frozenset(source.missing), **steps)
+
+
+def _missing(table: Headed, groups: Iterable[Headings]) -> tuple[str, ...]:
+    """Of each group of headings one must be there."""
+    present = {fold_heading(heading) for heading in table.headings}
+    return tuple(" or ".join(group) for group in groups if not present & {fold_heading(heading) for heading in group})
+
+
+def _in_common(table: Headed, groups: Iterable[Headings]) -> int:
+    wanted = {fold_heading(heading) for group in groups for heading in group}
+    return sum(fold_heading(heading) in wanted for heading in table.headings)
+
+
+def _check_headings(name: str, headings: list[str]) -> None:
+    """Columns are found by heading, so each needs one of its own."""
+    if "" in (heading.strip() for heading in headings):
+        place = [heading.strip() for heading in headings].index("") + 1
+        raise Rejected("blank_header", f"{name}: line 1: column {place} has no heading. Name it, or leave the column out.")
+    folded = [fold_heading(heading) for heading in headings]
+    twice = next((heading for heading, fold in zip(headings, folded) if folded.count(fold) > 1), None)
+    if twice is not None:
+        raise Rejected("duplicate_header", f"{name}: line 1: the heading {twice!r} stands more than once. Rename one of them.")
+
+
+def _mismatch(name: str, headings: list[str], misfits: list[Misfit]) -> Rejected:
+    nearest = max(misfits, key=lambda misfit: (misfit.in_common, -len(misfit.missing)))
+    lacks = f"nearest is {nearest.layout} for {nearest.record}, which lacks {', '.join(nearest.missing)}"
+    if not nearest.in_common:
+        lacks = "no heading is known, sdtm needs USUBJID and site subject_id"
+    return Rejected("header_mismatch", (
+        f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. "
+        "Rename the columns, or declare the export under sources: in study.yaml (sher2 layout FILE proposes an entry)."))
+
+
+def _found(headings: list[str]) -> str:
+    """What stands in the first line; not when it may be a row of data, since messages go to logs."""
+    if len(headings) == 1 and (mark := next((mark for mark in ";|" if mark in headings[0]), None)):
+        return f"found one column; delimiter {mark!r} must be declared"
+    if all(re.fullmatch(r"[^\W\d][^\d@]{0,60}\d{0,2}", heading.strip()) for heading in headings):
+        shown = ", ".join(heading.strip() for heading in headings[:20])
+        return f"found {shown}" + (f" and {len(headings) - 20} more" if len(headings) > 20 else "")
+    return f"found {len(headings)} cells that do not look like headings (is the heading line missing, or not the first?)"

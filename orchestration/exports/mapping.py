@@ -7,6 +7,7 @@ whether a value is allowed is judged by the record's expectations.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from string import Formatter
 from typing import TYPE_CHECKING
 
@@ -202,5 +203,11 @@ def _source(batch: pa.RecordBatch, headings: list[str]) -> pa.MapArray:
     rows, width = batch.num_rows, len(headings)
     by_column = pa.concat_arrays(batch.columns)
     texts = by_column.take(pa.array((np.arange(rows)[:, None] + rows * np.arange(width)).ravel()))
-    keys = pa.array(headings, pa.string()).take(pa.array(np.tile(np.arange(width), rows)))
+    keys = _keys(tuple(headings), 1 << (rows - 1).bit_length() if rows else 0).slice(0, rows * width)
     return pa.MapArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * width), keys, texts)
+
+
+@lru_cache(maxsize=1)
+def _keys(headings: tuple[str, ...], rows: int) -> pa.Array:
+    """The headings, once a row. All batches of a table share one copy: it is as large as the texts themselves."""
+    return pa.array(headings, pa.string()).take(pa.array(np.tile(np.arange(len(headings)), rows)))

@@ -57,7 +57,7 @@ def domains(variables: Collection[str]) -> dict[str, Domain]:
         "SV": Domain("visits", _subject(visit_name="VISIT", visit_number="VISITNUM", visit_on="SVSTDTC")),
         "LB": Domain("lab_results", _subject(
             sample_id=("LBREFID", "LBSPID"), analyte="LBTESTCD", value="LBORRES", unit="LBORRESU", collected_at="LBDTC",
-            result_status="LBSTAT", visit_name="VISIT", specimen="LBSPEC", laboratory="LBNAM",
+            reported_at="LBRPTDTC", result_status=("LBRSTAT", "LBSTAT"), visit_name="VISIT", specimen="LBSPEC", laboratory="LBNAM",
             assay=("LBMETHOD", "LBANMETH"), lloq="LBLLOQ", uloq="LBULOQ"), step=_laboratory),
         "TU": Domain("tumor_identifications", _subject(
             lesion_id="TULNKID", role=("TUSTRESC", "TUORRES"), location="TULOC", method="TUMETHOD", identified_on="TUDTC",

@@ -121,7 +121,7 @@ def kaplan_meier(published: Published, study: Study, endpoint: str) -> Figure:
     if not curve:
         return Figure(name, title, _CURVE_COLUMNS, missing=why_empty(published, study, "times"))
     median = published.estimate("survival", endpoint, "median_months", population)
-    label = f"{say.population(population).capitalize()}: {_median_text(median)}"
+    label = f"{_capital(say.population(population))}: {_median_text(median)}"
     return _survival_figure(
         name, title, [(label, curve, BLUE, "-")], {"PFS": "Alive without progression", "OS": "Alive"}[endpoint],
         "Months from first dose" if study.endpoints.start == "first_dose" else "Months from enrolment", study,
@@ -145,7 +145,7 @@ def landmark_curves(published: Published, study: Study) -> Figure:
         median = published.estimate("landmark", "PFS", "median_months", population, stratum)
         numbers = _median_text(median) if median else _count_text(curve)
         group = stratum.split(":", 1)[1].strip()
-        groups.append((f"{group[:1].upper()}{group[1:]}: {numbers}", curve, colour, dash))
+        groups.append((f"{_capital(group)}: {numbers}".replace(">=", "\u2265"), curve, colour, dash))
     test = published.estimate("landmark", "PFS", "logrank_p", population, f"week {week}")
     p = f" Log-rank p {_relation(test.p_value)}." if test and test.p_value is not None else ""
     return _survival_figure(
@@ -170,7 +170,7 @@ def _survival_figure(name, title, groups, y_label, x_label, study, alt, note="")
         last = max(float(curve[-1].time_months) for _, curve, *_ in groups)
         ticks = _month_ticks(last, 9 if size.is_wide else 5)
         lines = len(groups)
-        axes = _axes(canvas, size, left=0.62, right=0.15, top=0.12, bottom=0.86 + 0.19 * lines)
+        axes = _axes(canvas, size, left=0.74, right=0.15, top=0.12, bottom=0.66 + 0.17 * lines)
         for _, curve, colour, dash in groups:
             times = [0.0] + [float(row.time_months) for row in curve]
             heights = [1.0] + [float(row.survival) for row in curve]
@@ -189,10 +189,10 @@ def _survival_figure(name, title, groups, y_label, x_label, study, alt, note="")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.0f} %"))
         axes.axhline(0.5, color=RULE, linewidth=0.7, linestyle=(0, (2, 2)), zorder=0)
         below = [
-            (-0.56 - 0.19 * line, [(tick, at_risk(curve, tick)) for tick in ticks], colour if lines > 1 else INK)
+            (-0.72 - 0.17 * line, [(tick, at_risk(curve, tick)) for tick in ticks], colour if lines > 1 else INK)
             for line, (_, curve, colour, _) in enumerate(groups)
         ]
-        _under_axis(axes, size, "At risk", -0.56 + 0.19, below)
+        _under_axis(axes, size, "At risk", -0.55, below)
 
     shapes = {"-": "line", "--": "dash"}
     legend = tuple(Mark(label, colour, shapes[dash]) for label, _, colour, dash in groups)
@@ -266,7 +266,7 @@ def waterfall(published: Published, study: Study) -> Figure:
 
     def paint(canvas: Canvas, size: Size) -> None:
         strips = [*present, *(["new"] if any(row[4] for row in drawn) else [])]
-        axes = _axes(canvas, size, left=0.62, right=0.12, top=0.12, bottom=0.42 + 0.13 * len(strips))
+        axes = _axes(canvas, size, left=0.74, right=0.5, top=0.12, bottom=0.42 + 0.13 * len(strips))
         ceiling = 100
         for code in present:
             bars = [(place, min(float(row[1]), ceiling)) for place, row in enumerate(drawn) if row[2] == code]
@@ -276,9 +276,9 @@ def waterfall(published: Published, study: Study) -> Figure:
         axes.axhline(0, color=SOFT, linewidth=0.7)
         for level in (study.response.progression_pct, -study.response.partial_response_pct):
             axes.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-            axes.annotate(f"{level:+d} %".replace("-", "\u2212"), (len(drawn) - 0.4, level), (0, 2), textcoords="offset points",
-                          ha="right", va="bottom", fontsize=7.5)  # fmt: skip
-        top = max(40.0, min(max(float(row[1]) for row in drawn) + 8, ceiling + 8))
+            axes.annotate(f"{level:+d} %".replace("-", "\u2212"), (1, level), (3, 0), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", ha="left", va="center", fontsize=7.5)  # fmt: skip
+        top = max(42.0, min(max(float(row[1]) for row in drawn) + 8, ceiling + 8))
         axes.set(xlim=(-0.8, len(drawn) - 0.2), ylim=(-105, top), ylabel="Best change from baseline (%)")
         axes.xaxis.set_major_locator(NullLocator())
         axes.spines["bottom"].set_visible(False)
@@ -336,7 +336,7 @@ def spider(published: Published, study: Study) -> Figure:
     drawn, thinned = _thin(sorted(lines))
 
     def paint(canvas: Canvas, size: Size) -> None:
-        axes = _axes(canvas, size, left=0.62, right=0.15, top=0.12, bottom=0.5)
+        axes = _axes(canvas, size, left=0.74, right=0.15, top=0.12, bottom=0.5)
         ceiling = 150
         for group, (colour, dash, marker) in ((False, _OTHER), (True, _RESPONDER)):
             paths = [[(0.0, 0.0)] + [(_week(row.study_day), min(float(row.pct_change_from_baseline), ceiling)) for row in lines[subject]]
@@ -434,19 +434,19 @@ def swimmer(published: Published, study: Study) -> Figure:
 def trajectories(published: Published, study: Study) -> Figure:
     """Serum HER2 over time on a log2 axis: a thin line a patient, geometric means by confirmed response at the visits."""
     name, title = "her2_trajectories", "Serum HER2 over time"
-    columns = ("subject_id", "sample_id", "study_day", "visit_name", "value_ng_ml", "value_operator", "is_confirmed_responder")
+    columns = ("subject_id", "sample_id", "study_day", "visit_name", "analysed_value_ng_ml", "value_operator", "is_confirmed_responder")
     members = published.members(study.analysis.population)
     confirmed = {row.subject_id for row in published.best_responses if row.is_confirmed_responder}
-    samples = [row for row in published.her2 if row.subject_id in members and row.study_day is not None and row.value_ng_ml > 0]
+    samples = [row for row in published.her2 if row.subject_id in members and row.study_day is not None and row.analysed_value_ng_ml > 0]
     if not samples:
         return Figure(name, title, columns, missing=why_empty(published, study, "her2"))
     lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
     visits: dict[str, dict[bool, list[tuple[float, float]]]] = defaultdict(lambda: {True: [], False: []})
     for row in samples:
-        point = (_week(row.study_day), float(row.value_ng_ml))
+        point = (_week(row.study_day), float(row.analysed_value_ng_ml))
         lines[row.subject_id].append(point)
         if row.visit_name:
-            visits["baseline" if row.is_baseline else row.visit_name][row.subject_id in confirmed].append(point)
+            visits[row.visit_name][row.subject_id in confirmed].append(point)
     means = _geometric_means(visits)
     drawn, thinned = _thin(sorted(lines))
     cutoff = study.analytes.serum_her2.cutoff_ng_ml
@@ -454,7 +454,7 @@ def trajectories(published: Published, study: Study) -> Figure:
     groups = ((True, *_RESPONDER), (False, *_OTHER))
 
     def paint(canvas: Canvas, size: Size) -> None:
-        axes = _axes(canvas, size, left=0.62, right=0.15, top=0.12, bottom=1.06)
+        axes = _axes(canvas, size, left=0.74, right=0.15, top=0.12, bottom=0.98)
         axes.set_yscale("log", base=2)
         last = max([x for x, *_ in means[True] + means[False]] or [max(x for line in lines.values() for x, _ in line)])
         for group, colour, _dash, _marker in groups:
@@ -480,14 +480,14 @@ def trajectories(published: Published, study: Study) -> Figure:
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         # Numbers stand under the means they belong to; where they would touch, every other one is left out.
-        per_inch = (axes.get_xlim()[1] - axes.get_xlim()[0]) / (size.width - 0.77)
-        rows = [(-0.75 - 0.16 * line, _spaced([(x, n) for x, _, n in means[group]], 0.3 * per_inch), colour)
+        per_inch = (axes.get_xlim()[1] - axes.get_xlim()[0]) / (size.width - 0.89)
+        rows = [(-0.70 - 0.16 * line, _spaced([(x, n) for x, _, n in means[group]], 0.3 * per_inch), colour)
                 for line, (group, colour, *_) in enumerate(groups)]  # fmt: skip
-        _under_axis(axes, size, "Samples in the mean", -0.58, rows)
+        _under_axis(axes, size, "Patients in the mean", -0.54, rows)
 
     numbers = {group: len({row.subject_id for row in samples if (row.subject_id in confirmed) is group}) for group in (True, False)}
     data = [
-        (row.subject_id, row.sample_id, row.study_day, row.visit_name, row.value_ng_ml, row.value_operator, row.subject_id in confirmed)
+        (row.subject_id, row.sample_id, row.study_day, row.visit_name, row.analysed_value_ng_ml, row.value_operator, row.subject_id in confirmed)
         for row in samples
     ]
     def course(group: bool) -> str:
@@ -503,8 +503,8 @@ def trajectories(published: Published, study: Study) -> Figure:
         f" mean with confirmed response: {course(True)}; without: {course(False)}. Cut-off line at {cutoff:g} ng/mL.",
         (Mark(f"Confirmed response: {say.plural(numbers[True], 'patient')}", BLUE, "dot"),
          Mark(f"No confirmed response: {say.plural(numbers[False], 'patient')}", VERMILION, "square")),
-        "Thin lines: patients. Bold: geometric mean at the planned visits (from 3 samples on), with the number of samples under the axis."
-        f" Only samples fit for analysis; response is known later than the samples, so this is a description.{shade} {thinned}",
+        "Thin lines: patients. Bold: geometric mean at the planned visits (from 3 patients on), with their number under the axis."
+        f" Samples fit for analysis, up to progression or new therapy. A response is known only later than the samples: a description, no comparison.{shade} {thinned}",
         {"wide": 4.3, "narrow": 4.0},
     )  # fmt: skip
 
@@ -516,7 +516,7 @@ def change_scatter(published: Published, study: Study) -> Figure:
     members = published.members(study.analysis.population)
     lowest: dict[str, float] = {}
     for row in published.her2:
-        if row.pct_change is not None and not row.is_baseline and row.study_day is not None and row.study_day > 1:
+        if row.pct_change is not None and row.study_day is not None and row.study_day > 1:
             lowest[row.subject_id] = min(lowest.get(row.subject_id, math.inf), row.pct_change)
     data = [
         (row.subject_id, lowest[row.subject_id], row.best_pct_change, row.is_confirmed_responder) for row in published.best_responses
@@ -532,7 +532,7 @@ def change_scatter(published: Published, study: Study) -> Figure:
     drawn, thinned = _thin(data, 600)
 
     def paint(canvas: Canvas, size: Size) -> None:
-        axes = _axes(canvas, size, left=0.62, right=0.15, top=0.12, bottom=0.5)
+        axes = _axes(canvas, size, left=0.74, right=0.15, top=0.12, bottom=0.5)
         for group, (colour, _, marker) in ((False, _OTHER), (True, _RESPONDER)):
             points = [(min(float(row[1]), 200), min(float(row[2]), 100)) for row in drawn if row[3] is group]
             axes.plot([x for x, _ in points], [y for _, y in points], linestyle="none", marker=marker, markersize=3.4, color=colour,
@@ -653,7 +653,7 @@ def _depth(axes: Axes, size: Size, inches: float) -> float:
 
 def _under_axis(axes: Axes, size: Size, heading: str, at: float, rows: Iterable[tuple[float, list[tuple[float, int]], str]]) -> None:
     """Lines of counts below the axis, each centred exactly under its x."""
-    axes.annotate(heading, (0, _depth(axes, size, at)), (-34, 0), xycoords="axes fraction", textcoords="offset points", va="center",
+    axes.annotate(heading, (0, _depth(axes, size, at)), (-45, 0), xycoords="axes fraction", textcoords="offset points", va="center",
                   fontsize=7.5, color=SOFT)  # fmt: skip
     for inches, counts, colour in rows:
         for x, count in counts:
@@ -702,6 +702,10 @@ def _spaced(counts: list[tuple[float, int]], gap: float) -> list[tuple[float, in
         if not kept or x - kept[-1][0] >= gap:
             kept.append((x, n))
     return kept
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _ordinal(number: int) -> str:

@@ -4,13 +4,14 @@ import csv
 import io
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orchestration.report import figures, wording
 from orchestration.report.figures import Figure
-from orchestration.report.published import Published, Row, read
+from orchestration.report.published import WHOLE, Published, Row, read
 from orchestration.study import Study
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -69,9 +70,7 @@ def page_html(published: Published, drawn: dict[str, Figure], study: Study) -> s
         figures=drawn,
         headlines=headlines(published, study),
         flow=patient_flow(published, study),
-        tables=estimate_tables(published),
-        profile=published.profile,
-        published=published,
+        tables=all_tables(published),
         members=len(published.members(study.analysis.population)),
         landmark_week=int(study.analysis.primary.rsplit("_", 1)[1]),
         landmark_day=figures.landmark_day(study, int(study.analysis.primary.rsplit("_", 1)[1])),
@@ -135,7 +134,7 @@ def _survival(published: Published, study: Study, row: Row | None) -> dict:
         "value": f"{wording.quantity(row.statistic, row.estimate)} months",
         "limits": _limits(row),
         "counts": counts,
-        "sentence": f"Half of the {wording.population(row.population)} were alive without progression"
+        "sentence": f"By estimate half of the {wording.population(row.population)} were alive without progression"
         f" {wording.quantity(row.statistic, row.estimate)} months after"
         f" {'the first dose' if study.endpoints.start == 'first_dose' else 'enrolment'}.",
         "caveat": row.caveat,
@@ -163,7 +162,7 @@ def _landmark(published: Published, study: Study, row: Row | None) -> dict:
         "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}",
         "sentence": f"Among {wording.plural(row.n, 'patient')} alive, progression-free and with an evaluable change at week {week}, each"
         f" doubling of serum HER2 against baseline multiplied the hazard of later progression or death by {ratio} (adjusted for"
-        f" baseline). {reading} This is an association: a single arm cannot show that a marker is predictive.",
+        f" baseline). {reading}",
         "caveat": row.caveat,
     }
 
@@ -193,13 +192,13 @@ def patient_flow(published: Published, study: Study) -> list[dict]:
     treated = [subject for subject in published.subjects if subject.in_treated]
     efficacy = published.members("in_efficacy")
     evaluable = published.members("in_response_evaluable")
-    statuses = Counter(subject.her2_status or "not known" for subject in treated if not subject.in_efficacy)
+    statuses = Counter(subject.her2_status or "unknown" for subject in treated if not subject.in_efficacy)
     steps = [
         {"label": "Known subjects", "n": len(published.subjects), "left": ""},
         {"label": "Treated: at least one dose of study drug", "n": len(treated),
          "left": _left({"not treated": len(published.subjects) - len(treated)})},
         {"label": "Efficacy: treated, tumour HER2-low", "n": len(efficacy),
-         "left": _left({f"HER2 status {wording.spaced(status).lower()}": n for status, n in sorted(statuses.items())})},
+         "left": _left({"HER2 status unknown" if status == "unknown" else status: n for status, n in sorted(statuses.items())})},
         {"label": "Response-evaluable: a target lesion at baseline and an assessment after it", "n": len(evaluable),
          "left": _left({"without": len(efficacy) - len(evaluable)})},
     ]  # fmt: skip
@@ -212,7 +211,7 @@ def patient_flow(published: Published, study: Study) -> list[dict]:
         }  # fmt: skip
         steps.append({
             "label": f"At risk at the landmark ({primary.stratum}) with an evaluable change of serum HER2", "n": int(primary.n),
-            "left": _left(excluded), "from": "of the analysis population",
+            "left": _left(excluded),
         })  # fmt: skip
     return steps
 
@@ -223,45 +222,144 @@ def _left(reasons: dict[str, int]) -> str:
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
-_TABLES = (
+
+@dataclass(frozen=True)
+class Line:
+    cells: tuple[str, ...]
+    is_primary: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: headings, and groups of lines under an optional heading of their own."""
+
+    name: str
+    title: str
+    headings: tuple[str, ...]
+    groups: list[tuple[str, list[Line]]]
+    note: str = ""
+    numeric: frozenset[str] = frozenset()
+    missing: str = ""
+
+    @classmethod
+    def plain(cls, name: str, title: str, headings: tuple[str, ...], rows: list[tuple], numeric: tuple[str, ...], missing: str) -> "Table":
+        lines = [Line(tuple(wording.count(cell) if heading in numeric else cell or "" for heading, cell in zip(headings, row, strict=True)))
+                 for row in rows]  # fmt: skip
+        return cls(name, title, headings, [("", lines)] if lines else [], "", frozenset(numeric), missing)
+
+
+_ESTIMATES = (
     ("response", "Response rates", ("response rate",)),
     ("survival", "Survival and follow-up", ("survival", "follow-up")),
     ("landmark", "Landmark analyses", ("landmark",)),
     ("further", "Further analyses", None),
 )
-_ORDER = ["confirmed ORR", "ORR", "DCR", "CBR", "PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR"]
+_ENDPOINTS = ("confirmed ORR", "ORR", "DCR", "CBR", "PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR")
+_STATISTICS = ("proportion", "median_months", "hazard_ratio", "odds_ratio")
+_MAY_BE_SHARED = ("Population", "Quantity", "Method")
 
 
-def estimate_tables(published: Published) -> list[dict]:
+def all_tables(published: Published) -> dict[str, Table]:
+    """Every table of the page by its name."""
+    made = [
+        *estimate_tables(published.estimates),
+        Table(
+            "remark", "REMARK profile", ("Analysis", "Endpoint", "Population", "n", "Events", "Role", "Status", "Reason"),
+            [("", [Line((row.analysis, wording.endpoint(row.endpoint), wording.short_population(row.population), wording.count(row.n),
+                         wording.count(row.events), row.role, row.status, row.reason), row.role == "primary")
+                   for row in published.profile])] if published.profile else [],
+            numeric=frozenset(("n", "Events")), missing="No analysis was run.",
+        ),
+        Table.plain("files", "Files by status", ("Status", "Files", "Rows read", "Accepted", "Quarantined"), published.files,
+                    ("Files", "Rows read", "Accepted", "Quarantined"), "No file has been taken in."),
+        Table.plain("rejected", "Rejected files" + _first(published.rejected), ("File", "Reason"), published.rejected[:MOST_FILES], (),
+                    "No file was rejected."),
+        Table.plain("quarantine", "Quarantined rows by rule", ("Record", "Rule", "Field", "Rows", "For example"),
+                    [(wording.spaced(row[0]), wording.spaced(row[1]), *row[2:]) for row in published.quarantine], ("Rows",),
+                    "No row is quarantined."),
+        Table.plain("findings", "Findings by kind", ("Kind", "Severity", "Findings", "Subjects", "For example"),
+                    [(wording.spaced(row[0]), *row[1:]) for row in published.findings], ("Findings", "Subjects"), "There is no finding."),
+        Table.plain("unusable", "Serum HER2 samples not analysed, by reason", ("Reason", "Samples"), published.her2_unusable, ("Samples",),
+                    "Every serum HER2 sample is fit for analysis." if published.her2 else "There is no serum HER2 sample."),
+    ]  # fmt: skip
+    return {table.name: table for table in made}
+
+
+MOST_FILES = 20
+
+
+def _first(rows: list) -> str:
+    return f" (the first {MOST_FILES} of {wording.count(len(rows))})" if len(rows) > MOST_FILES else ""
+
+
+def estimate_tables(estimates: list[Row]) -> list[Table]:
     """Every row of metrics.estimates, in the table that its analysis belongs to: none is dropped."""
-    named = {analysis for _, _, analyses in _TABLES if analyses for analysis in analyses}
+    named = {analysis for *_, analyses in _ESTIMATES if analyses for analysis in analyses}
     tables = []
-    for identity, title, analyses in _TABLES:
-        rows = [row for row in published.estimates if (row.analysis in analyses if analyses else row.analysis not in named)]
-        rows.sort(key=lambda row: (analyses.index(row.analysis) if analyses else row.analysis, _place(row.endpoint), row.endpoint,
-                                   row.population, _natural(row.stratum)))  # fmt: skip
-        tables.append({
-            "id": identity, "title": title, "rows": rows,
-            "has": {
-                "analysis": len({row.analysis for row in rows}) > 1,
-                "group": any(row.stratum not in ("", "all") for row in rows),
-                "term": any(row.term for row in rows),
-                "p": any(row.p_value is not None for row in rows),
-                "p_adjusted": any(row.p_adjusted is not None for row in rows),
-                "caveat": any(row.caveat for row in rows),
-            },
-        })  # fmt: skip
+    for name, title, analyses in _ESTIMATES:
+        rows = [row for row in estimates if (row.analysis in analyses if analyses else row.analysis not in named)]
+        order = analyses or sorted({row.analysis for row in rows})
+        groups = [(analysis, sorted((row for row in rows if row.analysis == analysis), key=_place)) for analysis in order]
+        tables.append(_estimate_table(name, title, [group for group in groups if group[1]]))
     return tables
 
 
-def _place(endpoint: str) -> int:
-    return _ORDER.index(endpoint) if endpoint in _ORDER else len(_ORDER)
+def _estimate_table(name: str, title: str, groups: list[tuple[str, list[Row]]]) -> Table:
+    """What all lines share (population, quantity, method) is said once, above them; a column without content is left out."""
+    rows = [row for _, group in groups for row in group]
+    cells = {id(row): _estimate_cells(row, "Responders" if name == "response" else "Events") for row in rows}
+    headings = list(next(iter(cells.values()), {}))
+    shared, above = {}, {}
+    for heading in _MAY_BE_SHARED:
+        values = [{cells[id(row)][heading] for row in group} for _, group in groups]
+        if len(set().union(*values)) == 1 and len(rows) > 1:
+            shared[heading] = next(iter(values[0]))
+        elif heading == "Method" and len(groups) > 1 and all(len(value) == 1 for value in values):
+            above = {analysis: next(iter(value)) for (analysis, _), value in zip(groups, values, strict=True)}
+    headings = [
+        heading for heading in headings
+        if heading not in shared and not (heading == "Method" and above) and any(cells[id(row)][heading] for row in rows)
+    ]  # fmt: skip
+    lines = [
+        (analysis[:1].upper() + analysis[1:] + (f": {above[analysis]}" if above.get(analysis) else "") if len(groups) > 1 else "",
+         [Line(tuple(cells[id(row)][heading] for heading in headings), row.is_primary) for row in group])
+        for analysis, group in groups
+    ]  # fmt: skip
+    note = "; ".join(f"{heading.lower()}: {text}" for heading, text in shared.items() if text)
+    numeric = frozenset(heading for heading in headings if heading not in ("Endpoint", "Group", "Remarks", *_MAY_BE_SHARED))
+    return Table(name, title, tuple(headings), lines, note, numeric, "Nothing was computed.")
 
 
-def _natural(stratum: str) -> tuple[int, str]:
-    """week 6 before week 12."""
-    digits = "".join(character for character in stratum.split(":")[0] if character.isdigit())
-    return int(digits or 0), stratum
+def _estimate_cells(row: Row, events: str) -> dict[str, str]:
+    quantity = wording.statistic(row.statistic) + (f" {wording.term(row.term)}" if row.term else "")
+    return {
+        "Endpoint": wording.endpoint(row.endpoint),
+        "Population": wording.short_population(row.population),
+        "Group": "" if row.stratum in WHOLE else row.stratum.replace(">=", "\u2265"),
+        "Quantity": quantity + (" (primary)" if row.is_primary else ""),
+        "n": wording.count(row.n),
+        events: wording.count(row.events),
+        "Estimate": wording.quantity(row.statistic, row.estimate),
+        f"{wording.fixed(float(row.level or 0.95) * 100, 0)} % CI": wording.interval(row.statistic, row.ci_low, row.ci_high),
+        "p": wording.p_value(row.p_value) if row.p_value is not None else "",
+        "p adjusted": wording.p_value(row.p_adjusted) if row.p_adjusted is not None else "",
+        "Method": row.method or "",
+        "Remarks": row.caveat,
+    }
+
+
+def _place(row: Row) -> tuple:
+    """Order within an analysis: endpoint as a clinician reads them, population, week 6 before week 12, the marker before others."""
+    return (
+        _ENDPOINTS.index(row.endpoint) if row.endpoint in _ENDPOINTS else len(_ENDPOINTS), row.endpoint, row.population,
+        row.stratum not in WHOLE, _number(row.stratum.split(":")[0]), row.stratum,
+        _STATISTICS.index(row.statistic) if row.statistic in _STATISTICS else len(_STATISTICS),
+        _number(row.statistic), row.statistic, row.term != "log2_ratio", row.term, row.method or "",
+    )  # fmt: skip
+
+
+def _number(text: str) -> int:
+    return int("".join(character for character in text if character.isdigit()) or 0)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -38,13 +38,14 @@ _QUERIES = {
             first_dose_on, last_dose_on, death_on, discontinued_on
         from marts.dim_subject order by subject_id""",
     "her2": """
-        select subject_id, sample_id, collected_at, study_day, visit_name, value_ng_ml, value_operator, lloq_ng_ml, is_baseline,
-            pct_change, change_category
-        from marts.fct_her2_delta where is_usable and value_ng_ml is not null
-        order by subject_id, collected_at, sample_id""",
+        select subject_id, sample_id, study_day, case when is_visit_value then analysis_visit_name end as visit_name,
+            analysed_value_ng_ml, value_operator, lloq_ng_ml, pct_change
+        from marts.fct_her2_delta
+        where is_usable and analysed_value_ng_ml is not null and not is_after_progression and not is_after_new_therapy
+        order by subject_id, study_day, sample_id, analysed_value_ng_ml""",
     "her2_unusable": """
         select coalesce(unusable_reason, 'no value') as reason, count(*) as samples
-        from marts.fct_her2_delta where not (is_usable and value_ng_ml is not null)
+        from marts.fct_her2_delta where not (is_usable and analysed_value_ng_ml is not null)
         group by 1 order by samples desc, reason""",
     "responses": """
         select subject_id, assessed_on, study_day, visit_name, pct_change_from_baseline, new_lesion, overall_response

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.errors import UserError
-from orchestration.simulate import deliveries, exports_sdtm, exports_site, model
+from orchestration.simulate import deliveries, exports_sdtm, exports_site, model, records
 
 LAYOUTS = {"sdtm": exports_sdtm.exports, "site": exports_site.exports}
 
@@ -39,6 +39,6 @@ def write_study(
         raise UserError(f"--seed {seed}: must not be negative.")
     if layout not in LAYOUTS:
         raise UserError(f"--layout {layout}: is none of {', '.join(LAYOUTS)}.")
-    study = model.simulate(subjects, seed, null)
+    study = records.simulate(subjects, seed, null)
     deliveries.amend(study, model.Streams(seed))
     deliveries.deliver(Path(out), LAYOUTS[layout](study), subjects, progress)

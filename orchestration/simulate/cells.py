@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestration.simulate.model import NEVER
+from orchestration.simulate.codes import NEVER
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def tenths(values: np.ndarray, decimal: str = ".") -> Cells:
 
 
 def day(values: np.ndarray, pattern: str = "%Y-%m-%d") -> Cells:
-    """Days since 1970 by a pattern of %Y, %m, %b and %d (English months whatever the locale); NEVER is an empty cell."""
+    """Days since 1970 by a pattern of %Y, %m, %b and %d; months in English whatever the locale; NEVER is empty."""
     return spelled(values, lambda value: "" if value >= NEVER else _spell_day(value, pattern))
 
 
@@ -82,10 +82,3 @@ def either(condition: np.ndarray, cells: Cells, otherwise: Cells) -> Cells:
     """``cells`` where the condition holds, else ``otherwise``."""
     texts = np.concatenate([cells.texts, otherwise.texts])
     return Cells(np.where(condition, cells.codes, otherwise.codes + len(cells.texts)).astype(np.int32), texts)
-
-
-def stacked(*columns: Cells) -> Cells:
-    """Columns below each other."""
-    offsets = np.cumsum([0, *(len(column.texts) for column in columns[:-1])])
-    codes = [column.codes + offset for column, offset in zip(columns, offsets, strict=True)]
-    return Cells(np.concatenate(codes).astype(np.int32), np.concatenate([column.texts for column in columns]))

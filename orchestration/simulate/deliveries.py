@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from orchestration.errors import UserError
-from orchestration.simulate import model
+from orchestration.simulate import codes
 from orchestration.simulate.cells import Cells
-from orchestration.simulate.model import SimulatedStudy, Streams
+from orchestration.simulate.model import Streams
+from orchestration.simulate.records import SimulatedStudy
 
 MONTHLY, QUARTERLY = 1, 3
 _FIRST_MONTH, _LAST_MONTH = np.datetime64("2022-03"), np.datetime64("2025-05")
@@ -59,7 +60,7 @@ def amend(study: SimulatedStudy, streams: Streams) -> None:
 
 def _amend_labs(labs: pd.DataFrame, subjects: int, streams: Streams) -> pd.DataFrame:
     """A few results are reported preliminarily, corrected or cancelled; each version carries its report's time."""
-    shape = (subjects, model.CYCLE_VISITS + model.SCANS, len(model.ANALYTES))
+    shape = (subjects, codes.CYCLE_VISITS + codes.SCANS, len(codes.ANALYTES))
     place = (labs["subject"], labs["place"], labs["analyte"])
     draw, size = streams.uniform("laboratory versions", *shape)[place], streams.uniform("wrong results", *shape)[place]
     corrected, preliminary = draw < 0.004, (draw >= 0.004) & (draw < 0.007)
@@ -67,12 +68,12 @@ def _amend_labs(labs: pd.DataFrame, subjects: int, streams: Streams) -> pd.DataF
 
     first = labs[corrected].copy()
     first["value"] = np.round(first["value"] * (1.3 + 2 * size[corrected])).astype(first["value"].dtype)
-    early = labs[preliminary].assign(status=np.int8(model.PRELIMINARY))
+    early = labs[preliminary].assign(status=np.int8(codes.PRELIMINARY))
     early["value"] = np.round(early["value"] * (0.9 + 0.2 * size[preliminary])).astype(early["value"].dtype)
-    late = labs[cancelled].assign(status=np.int8(model.CANCELLED))
+    late = labs[cancelled].assign(status=np.int8(codes.CANCELLED))
 
     labs = labs.copy()
-    labs.loc[corrected, "status"] = model.CORRECTED
+    labs.loc[corrected, "status"] = codes.CORRECTED
     for rows, delay in ((corrected, 7 + np.floor(30 * size)), (preliminary, 2 + 0 * size)):
         labs.loc[rows, ["reported_day", "known_on"]] += delay[rows].astype(np.int32)[:, None]
     late[["reported_day", "known_on"]] += 3
@@ -81,11 +82,13 @@ def _amend_labs(labs: pd.DataFrame, subjects: int, streams: Streams) -> pd.DataF
 
 def _amend_measurements(measurements: pd.DataFrame, subjects: int, streams: Streams) -> pd.DataFrame:
     """A few target diameters are mistyped by a centimetre, and put right in a later export."""
-    shape = (subjects, len(model.VISITS), model.TARGETS)
+    shape = (subjects, len(codes.VISITS), codes.TARGETS)
     draw = streams.uniform("mistyped diameters", *shape)
-    sized = (measurements["state"] == model.MEASURED) & (measurements["test"] < model.TUMSTATE)
-    sized &= (measurements["test"] == model.SHORT_AXIS) | ~measurements.duplicated(["subject", "lesion", "visit"], keep=False)
-    lesion = measurements["lesion"].clip(0, model.TARGETS - 1)
+    sized = (measurements["state"] == codes.MEASURED) & (measurements["test"] < codes.TUMSTATE)
+    sized &= (measurements["test"] == codes.SHORT_AXIS) | ~measurements.duplicated(
+        ["subject", "lesion", "visit"], keep=False
+    )
+    lesion = measurements["lesion"].clip(0, codes.TARGETS - 1)
     mended_on = measurements["known_on"] + 100
     wrong = sized & (draw[measurements["subject"], measurements["visit"], lesion] < 0.0015) & (mended_on <= FINAL)
     typos = measurements[wrong].copy()
@@ -103,7 +106,9 @@ def months(every: int) -> list[tuple[str, int]]:
     return [(str(date), int(date.astype(int))) for date in days]
 
 
-def deliver(out: Path, exports: list[Export], subjects: int, progress: Callable[[int, int], None] | None = None) -> None:
+def deliver(
+    out: Path, exports: list[Export], subjects: int, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Write all files below ``out``.
 
     Args:
@@ -128,8 +133,9 @@ def files(export: Export, subjects: int) -> Iterator[tuple[str, bytes]]:
     """(path below the output folder, bytes) of every file of one export; deliveries without rows are left out."""
     order = np.argsort(export.known_on, kind="stable")
     known = export.known_on[order]
-    deliveries = [(date, rows) for date, end in months(export.every_months)
-                  if len(rows := _delivered(order, known, export, end))]
+    deliveries = [
+        (date, rows) for date, end in months(export.every_months) if len(rows := _delivered(order, known, export, end))
+    ]
     stem = f"{export.folder}/{export.stem}"
     planted = _plant(export, len(deliveries), subjects)
     for number, (date, rows) in enumerate(deliveries):
@@ -150,7 +156,7 @@ def _delivered(order: np.ndarray, known: np.ndarray, export: Export, end: int) -
     end_month = np.datetime64(end, "D").astype("datetime64[M]")
     start = int((end_month + 1 - export.every_months).astype("datetime64[D]").astype(int)) - 1
     if end_month - export.every_months < _FIRST_MONTH:
-        start = -model.NEVER
+        start = -codes.NEVER
     first, last = np.searchsorted(known, [start - _OVERLAP_DAYS, end], side="right")
     rows = order[first:last]
     return rows[export.superseded_on[rows] > end]
@@ -184,7 +190,7 @@ def _encode(export: Export, header: str | None, lines: list[str]) -> bytes:
 
 def _refuse_other_content(path: Path, content: bytes) -> None:
     if path.is_dir() or path.is_file() and path.read_bytes() != content:
-        raise UserError(f"{path}: is there already with other content. Simulate into an empty folder, or remove it first.")
+        raise UserError(f"{path}: is there already with other content. Simulate into an empty folder.")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -7,10 +7,10 @@ subject and domain.
 import numpy as np
 import pandas as pd
 
-from orchestration.simulate import model
+from orchestration.simulate import codes
 from orchestration.simulate.cells import Cells, constant, day, either, label, moment, spelled, tenths, whole
 from orchestration.simulate.deliveries import MONTHLY, QUARTERLY, Dialect, Export
-from orchestration.simulate.model import SimulatedStudy
+from orchestration.simulate.records import SimulatedStudy
 from orchestration.simulate.results import lab_values, lesion_names, lesion_roles, measured, response_rows, sample_ids
 
 STUDYID = "SHER2-LOW-01"
@@ -24,7 +24,12 @@ _ANALYTES = [  # LBTESTCD, LBTEST, LBCAT, unit, LOINC
     ("ALT", "Alanine Aminotransferase", "CHEMISTRY", "U/L", "1742-6"),
 ]
 _LABORATORIES = ["LABOR NORD", "LABOR SUED"]
-_TESTS = {"LDIAM": "Longest Diameter", "LPERP": "Longest Perpendicular", "TUMSTATE": "Tumor State", "SUMDIAM": "Sum of Diameter"}
+_TESTS = {
+    "LDIAM": "Longest Diameter",
+    "LPERP": "Longest Perpendicular",
+    "TUMSTATE": "Tumor State",
+    "SUMDIAM": "Sum of Diameter",
+}
 _RESPONSE_NAMES = ["Target Response", "Non-target Response", "New Lesion Progression", "Overall Response"]
 _DISPOSITION_CATEGORIES = ["PROTOCOL MILESTONE", "DISPOSITION EVENT", "DISPOSITION EVENT"]
 _DISPOSITION_PARTS = ["", "STUDY TREATMENT", "STUDY PARTICIPATION"]
@@ -35,27 +40,72 @@ def exports(study: SimulatedStudy) -> list[Export]:
     return [
         _export("clinical", "dm", _dm(study), study["subjects"], QUARTERLY),
         _export("clinical", "mi", *_mi(study), QUARTERLY),
-        _export("clinical", "ex", _ex(study), study["doses"], QUARTERLY, {"EXSTDTC": "2023-02-31", "EXENDTC": "", "VISIT": "UNSCHEDULED"}),
+        _export(
+            "clinical",
+            "ex",
+            _ex(study),
+            study["doses"],
+            QUARTERLY,
+            {"EXSTDTC": "2023-02-31", "EXENDTC": "", "VISIT": "UNSCHEDULED"},
+        ),
         _export("clinical", "sv", _sv(study), study["visits"], QUARTERLY),
         _export("clinical", "ds", _ds(study), study["dispositions"], QUARTERLY),
         _export("clinical", "cm", _cm(study), study["therapies"], QUARTERLY),
         _export("clinical", "ss", _ss(study), study["survival"], QUARTERLY),
         _export("lab", "lb", _lb(study), study["labs"], MONTHLY, *_LAB_DIRT),
         _export("imaging", "tu", _tu(study), study["lesions"], QUARTERLY),
-        _export("imaging", "tr", _tr(study), study["measurements"], QUARTERLY,
-                {"TRLNKID": "T01", "TRTESTCD": "LDIAM", "TRTEST": _TESTS["LDIAM"], "TRORRES": "12;5", "TRORRESU": "mm",
-                 "TRSTRESC": "12;5", "TRSTRESN": "", "TRSTAT": "", "VISIT": "UNSCHEDULED"}),
-        _export("imaging", "rs", *_rs(study), QUARTERLY,
-                {"RSTESTCD": "OVRLRESP", "RSTEST": _RESPONSE_NAMES[3], "RSORRES": "CHECK", "RSSTRESC": "CHECK",
-                 "VISIT": "UNSCHEDULED"}),
+        _export(
+            "imaging",
+            "tr",
+            _tr(study),
+            study["measurements"],
+            QUARTERLY,
+            {
+                "TRLNKID": "T01",
+                "TRTESTCD": "LDIAM",
+                "TRTEST": _TESTS["LDIAM"],
+                "TRORRES": "12;5",
+                "TRORRESU": "mm",
+                "TRSTRESC": "12;5",
+                "TRSTRESN": "",
+                "TRSTAT": "",
+                "VISIT": "UNSCHEDULED",
+            },
+        ),
+        _export(
+            "imaging",
+            "rs",
+            *_rs(study),
+            QUARTERLY,
+            {
+                "RSTESTCD": "OVRLRESP",
+                "RSTEST": _RESPONSE_NAMES[3],
+                "RSORRES": "CHECK",
+                "RSSTRESC": "CHECK",
+                "VISIT": "UNSCHEDULED",
+            },
+        ),
     ]
 
 
 def _her2(**changes: str) -> dict[str, str]:
     """Cells that turn any laboratory row into an extra serum HER2 result of an unscheduled visit."""
-    return {"LBTESTCD": "HER2", "LBTEST": _ANALYTES[0][1], "LBCAT": _ANALYTES[0][2], "LBLOINC": _ANALYTES[0][4],
-            "LBORRES": "9.9", "LBORRESU": "ng/mL", "LBSTRESC": "9.9", "LBSTRESN": "9.9", "LBSTRESU": "ng/mL",
-            "LBLLOQ": "4.0", "LBULOQ": "250.0", "VISIT": "UNSCHEDULED", "VISITNUM": "", "LBRSTAT": "F"} | changes
+    return {
+        "LBTESTCD": "HER2",
+        "LBTEST": _ANALYTES[0][1],
+        "LBCAT": _ANALYTES[0][2],
+        "LBLOINC": _ANALYTES[0][4],
+        "LBORRES": "9.9",
+        "LBORRESU": "ng/mL",
+        "LBSTRESC": "9.9",
+        "LBSTRESN": "9.9",
+        "LBSTRESU": "ng/mL",
+        "LBLLOQ": "4.5",
+        "LBULOQ": "100.0",
+        "VISIT": "UNSCHEDULED",
+        "VISITNUM": "",
+        "LBRSTAT": "F",
+    } | changes
 
 
 _LAB_DIRT = (
@@ -66,10 +116,14 @@ _LAB_DIRT = (
 )
 
 
-def _export(folder: str, domain: str, columns: dict[str, Cells], frame: pd.DataFrame, months: int, *dirt: dict[str, str]) -> Export:
+def _export(
+    folder: str, domain: str, columns: dict[str, Cells], frame: pd.DataFrame, months: int, *dirt: dict[str, str]
+) -> Export:
     rows = len(frame)
     columns = {"STUDYID": constant(STUDYID, rows), "DOMAIN": constant(domain.upper(), rows)} | columns
-    return Export(folder, domain, columns, frame["known_on"].to_numpy(), frame["superseded_on"].to_numpy(), months, _DIALECT, dirt)
+    return Export(
+        folder, domain, columns, frame["known_on"].to_numpy(), frame["superseded_on"].to_numpy(), months, _DIALECT, dirt
+    )
 
 
 def _subject(study: SimulatedStudy, frame: pd.DataFrame) -> Cells:
@@ -81,15 +135,15 @@ def _sequence(frame: pd.DataFrame) -> Cells:
 
 
 def _visit(frame: pd.DataFrame) -> dict[str, Cells]:
-    numbers = np.array([str(number) for number in model.VISIT_NUMBERS], dtype=object)
-    return {"VISITNUM": label(frame["visit"], numbers), "VISIT": label(frame["visit"], model.VISITS)}
+    numbers = np.array([str(number) for number in codes.VISIT_NUMBERS], dtype=object)
+    return {"VISITNUM": label(frame["visit"], numbers), "VISIT": label(frame["visit"], codes.VISITS)}
 
 
 def _dm(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["subjects"]
-    rows, treated = len(frame), frame["first_dose"] < model.NEVER
-    dead = frame["death"] < model.NEVER
-    arm = label(treated, ["Not Treated", "Trastuzumab Deruxtecan"])
+    rows, treated = len(frame), frame["first_dose"] < codes.NEVER
+    dead = frame["death"] < codes.NEVER
+    arm = label(treated, ["Not Treated", "Trastuzumab deruxtecan"])
     return {
         "USUBJID": _subject(study, frame),
         "SUBJID": spelled(frame["subject"] + 1, lambda number: f"{number:04d}"),
@@ -114,12 +168,12 @@ def _mi(study: SimulatedStudy) -> tuple[dict[str, Cells], pd.DataFrame]:
     people = study["subjects"].drop_duplicates("subject")
     parts = [
         people.assign(test=0, result=people["ihc"]),
-        people[people["ish"] != model.ISH.index("NOT DONE")].assign(test=1, result=lambda tested: tested["ish"] + 4),
+        people[people["ish"] != codes.ISH.index("NOT DONE")].assign(test=1, result=lambda tested: tested["ish"] + 4),
         people.assign(test=2, result=4 + people["estrogen"].astype(int)),
         people.assign(test=3, result=4 + people["progesterone"].astype(int)),
     ]
-    frame = pd.concat(parts, ignore_index=True).assign(superseded_on=model.NEVER)
-    result = label(frame["result"], [*model.IHC, "NEGATIVE", "POSITIVE"])
+    frame = pd.concat(parts, ignore_index=True).assign(superseded_on=codes.NEVER)
+    result = label(frame["result"], [*codes.IHC, "NEGATIVE", "POSITIVE"])
     method = ["IMMUNOHISTOCHEMISTRY", "IN SITU HYBRIDIZATION", "IMMUNOHISTOCHEMISTRY", "IMMUNOHISTOCHEMISTRY"]
     names = ["Human Epidermal Growth Factor Receptor 2"] * 2 + ["Estrogen Receptor", "Progesterone Receptor"]
     return {
@@ -156,7 +210,12 @@ def _ex(study: SimulatedStudy) -> dict[str, Cells]:
 
 def _sv(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["visits"]
-    return {"USUBJID": _subject(study, frame), **_visit(frame), "SVSTDTC": day(frame["day"]), "SVENDTC": day(frame["day"])}
+    return {
+        "USUBJID": _subject(study, frame),
+        **_visit(frame),
+        "SVSTDTC": day(frame["day"]),
+        "SVENDTC": day(frame["day"]),
+    }
 
 
 def _ds(study: SimulatedStudy) -> dict[str, Cells]:
@@ -164,8 +223,8 @@ def _ds(study: SimulatedStudy) -> dict[str, Cells]:
     return {
         "USUBJID": _subject(study, frame),
         "DSSEQ": _sequence(frame),
-        "DSTERM": label(frame["term"], model.DISPOSITIONS),
-        "DSDECOD": label(frame["term"], model.DISPOSITIONS),
+        "DSTERM": label(frame["term"], codes.DISPOSITIONS),
+        "DSDECOD": label(frame["term"], codes.DISPOSITIONS),
         "DSCAT": label(frame["category"], _DISPOSITION_CATEGORIES),
         "DSSCAT": label(frame["category"], _DISPOSITION_PARTS),
         "DSSTDTC": day(frame["day"]),
@@ -174,7 +233,7 @@ def _ds(study: SimulatedStudy) -> dict[str, Cells]:
 
 def _cm(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["therapies"]
-    names, categories = zip(*model.THERAPIES, strict=True)
+    names, categories = zip(*codes.THERAPIES, strict=True)
     return {
         "USUBJID": _subject(study, frame),
         "CMSEQ": _sequence(frame),
@@ -200,14 +259,14 @@ def _ss(study: SimulatedStudy) -> dict[str, Cells]:
 
 def _lb(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["labs"]
-    codes, names, categories, units, loincs = zip(*_ANALYTES, strict=True)
+    tests, names, categories, units, loincs = zip(*_ANALYTES, strict=True)
     result, number, low, high = lab_values(frame)
     unit = label(frame["analyte"], units)
     return {
         "USUBJID": _subject(study, frame),
         "LBSEQ": _sequence(frame),
         "LBREFID": sample_ids(frame),
-        "LBTESTCD": label(frame["analyte"], codes),
+        "LBTESTCD": label(frame["analyte"], tests),
         "LBTEST": label(frame["analyte"], names),
         "LBCAT": label(frame["analyte"], categories),
         "LBORRES": result,
@@ -218,13 +277,13 @@ def _lb(study: SimulatedStudy) -> dict[str, Cells]:
         "LBNAM": label(frame["laboratory"], _LABORATORIES),
         "LBLOINC": label(frame["analyte"], loincs),
         "LBSPEC": constant("SERUM", len(frame)),
-        "LBMETHOD": label(frame["assay"], model.ASSAYS),
+        "LBMETHOD": label(frame["assay"], codes.ASSAYS),
         "LBLLOQ": low,
         "LBULOQ": high,
         **_visit(frame),
         "LBDTC": moment(frame["day"], frame["minute"]),
         "LBRPTDTC": moment(frame["reported_day"], frame["reported_minute"]),
-        "LBRSTAT": label(frame["status"], model.RESULT_STATES),
+        "LBRSTAT": label(frame["status"], codes.RESULT_STATES),
     }
 
 
@@ -239,7 +298,7 @@ def _tu(study: SimulatedStudy) -> dict[str, Cells]:
         "TUTEST": constant("Tumor Identification", rows),
         "TUORRES": role,
         "TUSTRESC": role,
-        "TULOC": label(frame["organ"], model.ORGANS),
+        "TULOC": label(frame["organ"], codes.ORGANS),
         "TUMETHOD": constant("CT SCAN", rows),
         "TUEVAL": constant("INVESTIGATOR", rows),
         **_visit(frame),
@@ -252,7 +311,7 @@ def _tr(study: SimulatedStudy) -> dict[str, Cells]:
     rows = len(frame)
     result, number, unit = measured(frame)
     lesion = frame["lesion"].to_numpy() % len(lesion_names())
-    not_done = frame["state"] == model.NOT_DONE
+    not_done = frame["state"] == codes.NOT_DONE
     return {
         "USUBJID": _subject(study, frame),
         "TRSEQ": _sequence(frame),

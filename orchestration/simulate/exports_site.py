@@ -7,10 +7,10 @@ the pipeline learns to read them.
 import numpy as np
 import pandas as pd
 
-from orchestration.simulate import model
+from orchestration.simulate import codes
 from orchestration.simulate.cells import Cells, constant, day, either, label, moment, tenths, whole
 from orchestration.simulate.deliveries import MONTHLY, QUARTERLY, Dialect, Export
-from orchestration.simulate.model import SimulatedStudy
+from orchestration.simulate.records import SimulatedStudy
 from orchestration.simulate.results import lab_values, lesion_names, lesion_roles, measured, response_rows, sample_ids
 
 _EDC = Dialect(delimiter=",", encoding="utf-8")
@@ -23,25 +23,59 @@ def exports(study: SimulatedStudy) -> list[Export]:
     """All tables, not yet cut into deliveries."""
     return [
         _export("clinical", "edc_subjects", _subjects(study), study["subjects"], QUARTERLY, _EDC),
-        _export("clinical", "edc_infusions", _infusions(study), study["doses"], QUARTERLY, _EDC,
-                {"Infusion date": "31-Feb-2023", "Start time": ""}),
+        _export(
+            "clinical",
+            "edc_infusions",
+            _infusions(study),
+            study["doses"],
+            QUARTERLY,
+            _EDC,
+            {"Infusion date": "31-Feb-2023", "Start time": ""},
+        ),
         _export("clinical", "edc_visits", _visits(study), study["visits"], QUARTERLY, _EDC),
         _export("clinical", "edc_events", _events(study), study["dispositions"], QUARTERLY, _EDC),
         _export("clinical", "edc_therapies", _therapies(study), study["therapies"], QUARTERLY, _EDC),
         _export("clinical", "edc_followup", _followup(study), study["survival"], QUARTERLY, _EDC),
         *_laboratories(study),
         _export("imaging", "corelab_lesions", _lesions(study), study["lesions"], QUARTERLY, _EDC),
-        _export("imaging", "corelab_measurements", *_measurements(study), QUARTERLY, _EDC,
-                {"Lesion": "T01", "Quantity": "longest diameter", "Result": "12;5", "Unit": "mm", "Assessable": "yes",
-                 "Timepoint": "UNSCHEDULED"}),
-        _export("imaging", "edc_response", *_responses(study), QUARTERLY, _EDC,
-                {"Item": "Overall", "Assessment": "CHECK", "Timepoint": "UNSCHEDULED"}),
+        _export(
+            "imaging",
+            "corelab_measurements",
+            *_measurements(study),
+            QUARTERLY,
+            _EDC,
+            {
+                "Lesion": "T01",
+                "Quantity": "longest diameter",
+                "Result": "12;5",
+                "Unit": "mm",
+                "Assessable": "yes",
+                "Timepoint": "UNSCHEDULED",
+            },
+        ),
+        _export(
+            "imaging",
+            "edc_response",
+            *_responses(study),
+            QUARTERLY,
+            _EDC,
+            {"Item": "Overall", "Assessment": "CHECK", "Timepoint": "UNSCHEDULED"},
+        ),
     ]
 
 
-def _export(folder: str, stem: str, columns: dict[str, Cells], frame: pd.DataFrame, months: int, dialect: Dialect,
-            *dirt: dict[str, str]) -> Export:
-    return Export(folder, stem, columns, frame["known_on"].to_numpy(), frame["superseded_on"].to_numpy(), months, dialect, dirt)
+def _export(
+    folder: str,
+    stem: str,
+    columns: dict[str, Cells],
+    frame: pd.DataFrame,
+    months: int,
+    dialect: Dialect,
+    *dirt: dict[str, str],
+) -> Export:
+    return Export(
+        folder, stem, columns, frame["known_on"].to_numpy(), frame["superseded_on"].to_numpy(), months, dialect, dirt
+    )
 
 
 def _subject(study: SimulatedStudy, frame: pd.DataFrame) -> Cells:
@@ -55,7 +89,7 @@ def _subjects(study: SimulatedStudy) -> dict[str, Cells]:
         "Site": label(frame["subject"], study.site),
         "Age": whole(frame["age"]),
         "Sex": label(frame["male"], ["Female", "Male"]),
-        "Study treatment": label(frame["first_dose"] < model.NEVER, ["", "Trastuzumab deruxtecan"]),
+        "Study treatment": label(frame["first_dose"] < codes.NEVER, ["", "Trastuzumab deruxtecan"]),
         "Consent": day(frame["consent"], _EDC_DATE),
         "Date of death": day(frame["death"], _EDC_DATE),
         "HER2 IHC": label(frame["ihc"], ["negative", "1 plus", "2 plus", "3 plus"]),
@@ -83,16 +117,25 @@ def _visits(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["visits"]
     return {
         "Subject": _subject(study, frame),
-        "Visit no.": label(frame["visit"], [str(number) for number in model.VISIT_NUMBERS]),
-        "Visit": label(frame["visit"], model.VISITS),
+        "Visit no.": label(frame["visit"], [str(number) for number in codes.VISIT_NUMBERS]),
+        "Visit": label(frame["visit"], codes.VISITS),
         "Visit date": day(frame["day"], _EDC_DATE),
     }
 
 
 def _events(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["dispositions"]
-    words = ["consent given", "enrolled", "screen failure", "disease progression", "adverse event", "death",
-             "withdrew consent", "lost", "physician's decision"]
+    words = [
+        "consent given",
+        "enrolled",
+        "screen failure",
+        "disease progression",
+        "adverse event",
+        "death",
+        "withdrew consent",
+        "lost",
+        "physician's decision",
+    ]
     return {
         "Subject": _subject(study, frame),
         "Form": label(frame["category"], ["Milestone", "End of treatment", "End of study"]),
@@ -103,7 +146,7 @@ def _events(study: SimulatedStudy) -> dict[str, Cells]:
 
 def _therapies(study: SimulatedStudy) -> dict[str, Cells]:
     frame = study["therapies"]
-    names, categories = zip(*model.THERAPIES, strict=True)
+    names, categories = zip(*codes.THERAPIES, strict=True)
     return {
         "Subject": _subject(study, frame),
         "Therapy": label(frame["therapy"], [name.capitalize() for name in names]),
@@ -124,7 +167,7 @@ def _followup(study: SimulatedStudy) -> dict[str, Cells]:
 def _laboratories(study: SimulatedStudy) -> list[Export]:
     """The northern laboratory prints German numbers and dates and reports in µg/L; the southern one does not."""
     frame = study["labs"]
-    is_north = (frame["laboratory"] == model.NORTH).to_numpy()
+    is_north = (frame["laboratory"] == codes.NORTH).to_numpy()
     north, south = frame[is_north], frame[~is_north]
     result, _, low, high = lab_values(north, ",")
     # The subject's number stands in two columns here, so the source declares how they make a subject_id.
@@ -137,10 +180,10 @@ def _laboratories(study: SimulatedStudy) -> list[Export]:
         "Ergebnis": result,
         "Einheit": label(north["analyte"], ["µg/L", "U/mL", "µg/L", "U/L", "U/L"]),
         "Material": constant("Serum", len(north)),
-        "Methode": label(north["assay"], model.ASSAYS),
+        "Methode": label(north["assay"], codes.ASSAYS),
         "Untergrenze": low,
         "Obergrenze": high,
-        "Visite": label(north["visit"], model.VISITS),
+        "Visite": label(north["visit"], codes.VISITS),
         "Entnahme": moment(north["day"], north["minute"], "%d.%m.%Y", " "),
         "Befund": moment(north["reported_day"], north["reported_minute"], "%d.%m.%Y", " "),
         "Status": label(north["status"], ["E", "K", "V", "S"]),
@@ -153,28 +196,56 @@ def _laboratories(study: SimulatedStudy) -> list[Export]:
         "result": result,
         "units": label(south["analyte"], ["ng/ml", "U/mL", "ng/ml", "U/L", "U/L"]),
         "specimen": constant("SER", len(south)),
-        "platform": label(south["assay"], model.ASSAYS),
+        "platform": label(south["assay"], codes.ASSAYS),
         "lower_limit": low,
         "upper_limit": high,
-        "event": label(south["visit"], model.VISITS),
+        "event": label(south["visit"], codes.VISITS),
         "drawn": moment(south["day"], south["minute"], "%Y/%m/%d", " "),
         "released": moment(south["reported_day"], south["reported_minute"], "%Y/%m/%d", " "),
         "flag": label(south["status"], ["final", "corrected", "preliminary", "cancelled"]),
     }
     return [
-        _export("lab", "lis_nord", german, north, MONTHLY, _GERMAN,
-                _german(Auftrag="X-UNIT", Einheit="U/mL"),
-                _german(Auftrag="X-DATE", Entnahme="03/04/2023"),
-                _german(Auftrag="X-NOBODY", Zentrum="099", Patient="9999")),
-        _export("lab", "lis_sued", plain, south, MONTHLY, _EDC,
-                {"accession": "X-TEXT", "loinc": "42914-2", "result": "see comment", "units": "ng/ml", "event": "UNSCHEDULED"}),
+        _export(
+            "lab",
+            "lis_nord",
+            german,
+            north,
+            MONTHLY,
+            _GERMAN,
+            _german(Auftrag="X-UNIT", Einheit="U/mL"),
+            _german(Auftrag="X-DATE", Entnahme="03/04/2023"),
+            _german(Auftrag="X-NOBODY", Zentrum="099", Patient="9999"),
+        ),
+        _export(
+            "lab",
+            "lis_sued",
+            plain,
+            south,
+            MONTHLY,
+            _EDC,
+            {
+                "accession": "X-TEXT",
+                "loinc": "42914-2",
+                "result": "see comment",
+                "units": "ng/ml",
+                "event": "UNSCHEDULED",
+            },
+        ),
     ]
 
 
 def _german(**changes: str) -> dict[str, str]:
     """Cells that turn any row of the northern laboratory into an extra serum HER2 result of an unscheduled visit."""
-    return {"Analyt": "HER2S", "Ergebnis": "9,9", "Einheit": "µg/L", "Methode": model.ASSAYS[model.ELISA],
-            "Untergrenze": "4,0", "Obergrenze": "250,0", "Visite": "UNSCHEDULED", "Status": "E"} | changes
+    return {
+        "Analyt": "HER2S",
+        "Ergebnis": "9,9",
+        "Einheit": "µg/L",
+        "Methode": codes.ASSAYS[codes.ELISA],
+        "Untergrenze": "4.5",
+        "Obergrenze": "100.0",
+        "Visite": "UNSCHEDULED",
+        "Status": "E",
+    } | changes
 
 
 def _lesions(study: SimulatedStudy) -> dict[str, Cells]:
@@ -184,9 +255,9 @@ def _lesions(study: SimulatedStudy) -> dict[str, Cells]:
         "Subject": _subject(study, frame),
         "Lesion": label(frame["lesion"], lesion_names()),
         "Role": label(frame["lesion"], [roles[role] for role in lesion_roles()]),
-        "Organ": label(frame["organ"], [organ.capitalize() for organ in model.ORGANS]),
+        "Organ": label(frame["organ"], [organ.capitalize() for organ in codes.ORGANS]),
         "Modality": constant("CT", len(frame)),
-        "Timepoint": label(frame["visit"], model.VISITS),
+        "Timepoint": label(frame["visit"], codes.VISITS),
         "Scan date": day(frame["day"]),
     }
 
@@ -194,7 +265,7 @@ def _lesions(study: SimulatedStudy) -> dict[str, Cells]:
 def _measurements(study: SimulatedStudy) -> tuple[dict[str, Cells], pd.DataFrame]:
     """A hospital's core lab hands over lesions; sums are left to whoever derives them."""
     frame = study["measurements"]
-    frame = frame[frame["test"] != model.SUM]
+    frame = frame[frame["test"] != codes.SUM]
     result, _, unit = measured(frame)
     return {
         "Subject": _subject(study, frame),
@@ -202,9 +273,9 @@ def _measurements(study: SimulatedStudy) -> tuple[dict[str, Cells], pd.DataFrame
         "Quantity": label(frame["test"], ["longest diameter", "short axis", "state"]),
         "Result": result,
         "Unit": unit,
-        "Assessable": label(frame["state"] == model.NOT_DONE, ["yes", "no"]),
+        "Assessable": label(frame["state"] == codes.NOT_DONE, ["yes", "no"]),
         "Modality": constant("CT", len(frame)),
-        "Timepoint": label(frame["visit"], model.VISITS),
+        "Timepoint": label(frame["visit"], codes.VISITS),
         "Scan date": day(frame["day"]),
     }, frame
 
@@ -216,6 +287,6 @@ def _responses(study: SimulatedStudy) -> tuple[dict[str, Cells], pd.DataFrame]:
         "Subject": _subject(study, frame),
         "Item": label(frame["test"], ["Target", "Non-target", "New lesion", "Overall"]),
         "Assessment": label(frame["value"], values),
-        "Timepoint": label(frame["visit"], model.VISITS),
+        "Timepoint": label(frame["visit"], codes.VISITS),
         "Assessment date": day(frame["day"], _EDC_DATE),
     }, frame

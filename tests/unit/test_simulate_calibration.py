@@ -1,4 +1,4 @@
-"""The simulated study has the size of DESTINY-Breast04, by a small RECIST of its own that shares no code with the project.
+"""The simulated study has the size of DESTINY-Breast04, by a small RECIST that shares no code with the project.
 
 It reads the SDTM files as a statistician would, in binary floats on tenths of a millimetre, and loops over subjects.
 """
@@ -17,7 +17,7 @@ SCHEDULE = np.array([*range(6, 55, 6), *range(66, 200, 12)]) * 7
 
 def load(out, domain):
     """All dated files of a domain, the newest version of a row last."""
-    files = [path for path in sorted(out.rglob(f"{domain}_????-??-??.csv"))]
+    files = sorted(out.rglob(f"{domain}_????-??-??.csv"))
     rows = pd.concat([pd.read_csv(path, dtype=str) for path in files])
     return rows[rows["VISIT"] != "UNSCHEDULED"] if "VISIT" in rows else rows
 
@@ -46,8 +46,17 @@ def responses(targets, others, new_on, first_dose):
         if complete:
             nadir = total if nadir is None else min(nadir, total)
         states = set(rest["TRORRES"])
-        non_target = (None if rest.empty else "PD" if "UNEQUIVOCAL" in states else "NE" if np.nan in states or not all(
-            isinstance(state, str) for state in states) else "CR" if states == {"ABSENT"} else "NON-CR/NON-PD")
+        non_target = (
+            None
+            if rest.empty
+            else "PD"
+            if "UNEQUIVOCAL" in states
+            else "NE"
+            if np.nan in states or not all(isinstance(state, str) for state in states)
+            else "CR"
+            if states == {"ABSENT"}
+            else "NON-CR/NON-PD"
+        )
         if target == "PD" or non_target == "PD" or new_on <= on:
             overall = "PD"
         elif target is None:
@@ -65,7 +74,7 @@ def confirmed(course):
         if value not in ("CR", "PR"):
             continue
         between = []
-        for later, what in course[index + 1:]:
+        for later, what in course[index + 1 :]:
             if what in ("CR", "PR") and (later - on).days >= 28:
                 if between.count("NE") <= 1 and set(between) <= {"CR", "PR", "NE"}:
                     return True
@@ -89,8 +98,13 @@ def analysed(out):
     tr.loc[tr["TRORRES"] == "TOO SMALL TO MEASURE", "tenths"] = 50
     nodes = tr.loc[tr["TRTESTCD"] == "LPERP", ["USUBJID", "TRLNKID"]].drop_duplicates().assign(node=True)
     tr = tr.merge(nodes, how="left", on=["USUBJID", "TRLNKID"])
-    sized = tr[(tr["TRTESTCD"] == "LPERP") | (tr["TRTESTCD"] == "LDIAM") & tr["node"].isna()].assign(tenths=lambda rows: rows["tenths"].round())
-    targets, others = dict(list(sized.groupby("USUBJID"))), dict(list(tr[tr["TRTESTCD"] == "TUMSTATE"].groupby("USUBJID")))
+    sized = tr[(tr["TRTESTCD"] == "LPERP") | (tr["TRTESTCD"] == "LDIAM") & tr["node"].isna()].assign(
+        tenths=lambda rows: rows["tenths"].round()
+    )
+    targets, others = (
+        dict(list(sized.groupby("USUBJID"))),
+        dict(list(tr[tr["TRTESTCD"] == "TUMSTATE"].groupby("USUBJID"))),
+    )
     tu = load(out, "tu").query("TUORRES == 'NEW'")
     new_on = pd.to_datetime(tu["TUDTC"]).groupby(tu["USUBJID"]).min()
     rs = load(out, "rs").query("RSTESTCD == 'OVRLRESP'").drop_duplicates(["USUBJID", "RSDTC"])
@@ -99,8 +113,12 @@ def analysed(out):
     lb = load(out, "lb").query("LBTESTCD == 'HER2'")
     lb = lb[lb["USUBJID"].isin(people.index)].sort_values("LBRPTDTC").drop_duplicates("LBREFID", keep="last")
     lb = lb.assign(on=pd.to_datetime(lb["LBDTC"].str[:10]), level=np.log2(pd.to_numeric(lb["LBSTRESN"])))
-    seen = pd.concat([load(out, "sv")[["USUBJID", "SVSTDTC"]].set_axis(["who", "on"], axis=1),
-                      load(out, "ss").query("SSORRES == 'ALIVE'")[["USUBJID", "SSDTC"]].set_axis(["who", "on"], axis=1)])
+    seen = pd.concat(
+        [
+            load(out, "sv")[["USUBJID", "SVSTDTC"]].set_axis(["who", "on"], axis=1),
+            load(out, "ss").query("SSORRES == 'ALIVE'")[["USUBJID", "SSDTC"]].set_axis(["who", "on"], axis=1),
+        ]
+    )
     last_alive = pd.to_datetime(seen["on"]).groupby(seen["who"]).max()
 
     rows, disagreements, points = [], 0, 0
@@ -108,26 +126,39 @@ def analysed(out):
         start, death = pd.Timestamp(person["RFXSTDTC"]), pd.to_datetime(person["DTHDTC"])
         lines = pd.to_datetime(cm.loc[cm["USUBJID"] == who, "CMSTDTC"])
         therapy = lines[lines > start].min()
-        course = responses(targets.get(who, sized.iloc[:0]), others.get(who, tr.iloc[:0]), new_on.get(who, pd.Timestamp.max), start)
+        course = responses(
+            targets.get(who, sized.iloc[:0]), others.get(who, tr.iloc[:0]), new_on.get(who, pd.Timestamp.max), start
+        )
         points += len(course)
         disagreements += sum(reported[(who, str(on.date()))] != value for on, value in course)
         progression = next((on for on, value in course if value == "PD"), pd.NaT)
-        course = [(on, value) for on, value in course
-                  if (pd.isna(progression) or on <= progression) and (pd.isna(therapy) or on <= therapy)]
+        course = [
+            (on, value)
+            for on, value in course
+            if (pd.isna(progression) or on <= progression) and (pd.isna(therapy) or on <= therapy)
+        ]
         event = min((on for on in (progression, death) if pd.notna(on)), default=pd.NaT)
         adequate = max((on for on, value in course if value != "NE" and not on >= event), default=start)
         planned = 0 if adequate == start else 1 + int(np.argmin(abs(SCHEDULE - (adequate - start).days)))
         happens = pd.notna(event) and not event > therapy and (event - start).days <= SCHEDULE[planned + 1] + 7
         samples = lb[lb["USUBJID"] == who]
-        before, early = samples[samples["VISIT"] == "C1D1"], samples[(samples["on"] > start) & (samples["on"] < start + pd.Timedelta(days=50))]
+        before, early = (
+            samples[samples["VISIT"] == "C1D1"],
+            samples[(samples["on"] > start) & (samples["on"] < start + pd.Timedelta(days=50))],
+        )
         early = early.sort_values("on")
-        rows.append({
-            "responds": confirmed(course), "is_event": happens, "died": pd.notna(death),
-            "pfs": ((event if happens else adequate) - start).days + 1,
-            "os": (max(start, last_alive.get(who, start)) if pd.isna(death) else death).to_datetime64(),
-            "start": start, "baseline": before["level"].iloc[0] if len(before) else np.nan,
-            "ratio": early["level"].iloc[-1] - before["level"].iloc[0] if len(early) and len(before) else np.nan,
-        })
+        rows.append(
+            {
+                "responds": confirmed(course),
+                "is_event": happens,
+                "died": pd.notna(death),
+                "pfs": ((event if happens else adequate) - start).days + 1,
+                "os": (max(start, last_alive.get(who, start)) if pd.isna(death) else death).to_datetime64(),
+                "start": start,
+                "baseline": before["level"].iloc[0] if len(before) else np.nan,
+                "ratio": early["level"].iloc[-1] - before["level"].iloc[0] if len(early) and len(before) else np.nan,
+            }
+        )
     frame = pd.DataFrame(rows)
     frame["os"] = (frame["os"] - frame["start"]).dt.days + 1
     frame.attrs["disagreement"] = disagreements / points
@@ -136,7 +167,9 @@ def analysed(out):
 
 def landmark_p(frame):
     at_risk = frame[frame["pfs"] > 50].dropna(subset=["ratio"]).assign(rest=lambda rows: rows["pfs"] - 50)
-    return CoxPHFitter().fit(at_risk[["rest", "is_event", "ratio", "baseline"]], "rest", "is_event").summary["p"]["ratio"]
+    return (
+        CoxPHFitter().fit(at_risk[["rest", "is_event", "ratio", "baseline"]], "rest", "is_event").summary["p"]["ratio"]
+    )
 
 
 def median_months(duration, event):

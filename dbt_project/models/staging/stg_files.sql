@@ -95,5 +95,6 @@ select
     case when is_judged_here then rows_quarantined else 0 end as rows_quarantined,
     batch,
     delivery,
-    is_in_force
+    is_in_force,
+    is_judged_here
 from judged

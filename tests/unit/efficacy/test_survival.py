@@ -20,7 +20,7 @@ def floats(values) -> list[float]:
 def groups(reference, case: str) -> dict[str, pd.DataFrame]:
     if case.startswith("camis"):
         return {"all": reference.data("edge_quantiles").query("case == @case").rename(columns={"time": "stop"})}
-    frame, column = reference.sample(case.split("_")[0]), GROUPED[case]
+    frame, column = reference.sample(case.split("_", maxsplit=1)[0]), GROUPED[case]
     return {"all": frame} if column is None else {f"{column}={key}": part for key, part in frame.groupby(column)}
 
 

@@ -1,0 +1,200 @@
+-- what demographics, dates and doses of a subject say against each other
+{% set endpoints_start = var('endpoints')['start'] %}
+
+with dates as (
+
+    select
+        dates.*,
+        timeline.death_on,
+        timeline.cutoff_on,
+        timeline.subject_id is not null as is_known
+    from {{ ref('int_subject_dates') }} as dates
+    left join {{ ref('int_subject_timeline') }} as timeline on dates.subject_id = timeline.subject_id
+
+),
+
+imputed as (
+
+    select subject_id, 'subjects' as record, 'enrolled_on' as field from {{ ref('stg_subjects') }} where is_enrolled_on_imputed
+    union all
+    select subject_id, 'subjects' as record, 'death_on' as field from {{ ref('stg_subjects') }} where is_death_on_imputed
+    union all
+    select subject_id, 'subjects' as record, 'her2_tested_on' as field from {{ ref('stg_her2_tests') }} where is_tested_on_imputed
+    union all
+    select subject_id, 'exposures' as record, 'start_on' as field from {{ ref('stg_exposures') }} where is_start_on_imputed
+    union all
+    select subject_id, 'visits' as record, 'visit_on' as field from {{ ref('stg_visits') }} where is_visit_on_imputed
+    union all
+    select subject_id, 'dispositions' as record, 'occurred_on' as field from {{ ref('stg_dispositions') }} where is_occurred_on_imputed
+    union all
+    select subject_id, 'therapies' as record, 'started_on' as field from {{ ref('stg_therapies') }} where is_started_on_imputed
+    union all
+    select subject_id, 'survival_status' as record, 'assessed_on' as field
+    from {{ ref('stg_survival_status') }} where is_assessed_on_imputed
+
+)
+
+select
+    'subject_unknown' as kind,
+    subject_id,
+    concat(record, ': ', cast(sum(row_count) as varchar(20)), ' rows wait for the subject''s demographics') as detail,
+    'warning' as severity
+from dates
+where not is_known and field <> 'end_on'
+group by subject_id, record
+
+union all
+select
+    'subject_at_two_sites' as kind,
+    subject_id,
+    concat('sites ', lowest_value, ' and ', highest_value, ': kept out of the analysis sets until mended') as detail,
+    'error' as severity
+from {{ ref('stg_subject_values') }}
+where field = 'site_id' and has_conflict
+
+union all
+select
+    'conflict' as kind,
+    subject_id,
+    concat('subjects.', field, ': ', lowest_value, ' and ', highest_value, ' without an order, no value is used') as detail,
+    'error' as severity
+from {{ ref('stg_subject_values') }}
+where field <> 'site_id' and has_conflict
+
+union all
+select
+    'conflict' as kind,
+    subject_id,
+    concat(
+        'exposures: ', treatment, ' of ', cast(start_on as varchar(10)), ' told in ', cast(count(*) as varchar(20)),
+        ' different ways, all are kept'
+    ) as detail,
+    'warning' as severity
+from {{ ref('stg_exposures') }}
+where has_conflict
+group by subject_id, treatment, start_on
+
+union all
+select
+    'conflict' as kind,
+    subject_id,
+    concat('visits: ', visit_name, ' has ', cast(count(*) as varchar(20)), ' dates, all are kept') as detail,
+    'warning' as severity
+from {{ ref('stg_visits') }}
+where has_conflict
+group by subject_id, visit_name
+
+union all
+select
+    'conflict' as kind,
+    subject_id,
+    concat('survival_status: alive and dead on ', cast(assessed_on as varchar(10))) as detail,
+    'error' as severity
+from {{ ref('stg_survival_status') }}
+where has_conflict
+group by subject_id, assessed_on
+
+union all
+select
+    'her2_status_unknown' as kind,
+    statuses.subject_id,
+    concat(
+        'IHC ', coalesce(statuses.ihc_score, 'missing'), ', ISH ', coalesce(statuses.ish_status, 'missing'),
+        ' on or before the first dose: no HER2 status follows'
+    ) as detail,
+    'warning' as severity
+from {{ ref('int_tumor_her2_status') }} as statuses
+where statuses.her2_status = 'unknown' and exists (select 1 from {{ ref('stg_her2_tests') }})
+
+union all
+select
+    'dose_before_enrolment' as kind,
+    subject_id,
+    concat('first dose ', cast(first_dose_on as varchar(10)), ', enrolled ', cast(enrolled_on as varchar(10))) as detail,
+    'warning' as severity
+from {{ ref('int_subject_timeline') }}
+where first_dose_on < enrolled_on
+
+{% if endpoints_start == 'enrolment' %}
+union all
+select
+    'enrolment_missing' as kind,
+    subject_id,
+    'no date of enrolment: times start at the first dose' as detail,
+    'warning' as severity
+from {{ ref('int_subject_timeline') }}
+where is_treated and enrolled_on is null
+{% endif %}
+
+union all
+select
+    'death_dates_differ' as kind,
+    subject_id,
+    concat(
+        'died ', cast(earliest_reported_on as varchar(10)), ' or ', cast(latest_reported_on as varchar(10)),
+        ' by different records; ', cast(death_on as varchar(10)), ' is used'
+    ) as detail,
+    'error' as severity
+from {{ ref('int_deaths') }}
+where earliest_reported_on <> latest_reported_on
+
+union all
+select
+    'after_death' as kind,
+    subject_id,
+    concat(
+        record, '.', field, ' ', cast(max(on_date) as varchar(10)), ' lies after the death on ', cast(min(death_on) as varchar(10))
+    ) as detail,
+    'error' as severity
+from dates
+where is_known_alive and on_date > death_on and on_date <= cutoff_on
+group by subject_id, record, field
+
+union all
+select
+    'after_cutoff' as kind,
+    dates.subject_id,
+    concat(
+        dates.record, '.', dates.field, ': ', cast(sum(dates.row_count) as varchar(20)), ' rows dated after the data cut-off ',
+        cast(min(dates.cutoff_on) as varchar(10)), ' are used nowhere'
+    ) as detail,
+    'info' as severity
+from dates
+where dates.on_date > dates.cutoff_on
+group by dates.subject_id, dates.record, dates.field
+
+union all
+select
+    'partial_date' as kind,
+    subject_id,
+    concat(
+        record, '.', field, ': ', cast(count(*) as varchar(20)),
+        ' partial dates, completed by dates.impute_day = {{ var('dates')['impute_day'] }}'
+    ) as detail,
+    'info' as severity
+from imputed
+group by subject_id, record, field
+
+union all
+select
+    'therapy_without_category' as kind,
+    therapies.subject_id,
+    concat(therapies.treatment, ' of ', cast(therapies.started_on as varchar(10)), ' has no category: not taken as new therapy')
+        as detail,
+    'warning' as severity
+from {{ ref('stg_therapies') }} as therapies
+inner join {{ ref('int_subject_timeline') }} as timeline
+    on therapies.subject_id = timeline.subject_id and therapies.started_on > timeline.first_dose_on
+where therapies.category is null
+
+union all
+select
+    'visit_outside_window' as kind,
+    subject_id,
+    concat(
+        visit_name, ' on day ', cast(study_day as varchar(20)), ', planned for day ', cast(window_start_day as varchar(20)),
+        ' to ', cast(window_end_day as varchar(20))
+    ) as detail,
+    'info' as severity
+from {{ ref('fct_visit') }}
+where not is_in_window

@@ -1,0 +1,48 @@
+{% set basis = var('response')['basis'] %}
+
+with evaluators as (
+
+    select '{{ var('response')['evaluator'] }}' as evaluator
+    union
+    select evaluator
+    from {{ ref('int_assessments') }}
+
+),
+
+reads as (
+
+    select
+        subject_id,
+        evaluator,
+        max(case when baseline_on is not null then 1 else 0 end) as has_baseline,
+        max(case when is_post_baseline and is_accepted and is_derived and baseline_on is null then 1 else 0 end)
+            as derives_without_baseline
+    from {{ ref('int_accepted_reads') }}
+    group by subject_id, evaluator
+
+)
+
+select
+    timeline.subject_id,
+    evaluators.evaluator,
+    timeline.start_on,
+    timeline.first_dose_on,
+    timeline.death_on,
+    timeline.last_alive_on,
+    timeline.new_therapy_on,
+    timeline.discontinued_on,
+    timeline.cutoff_on,
+    case
+        when timeline.discontinuation_reason like '%LOST%' then 'lost to follow-up'
+        when timeline.discontinuation_reason like '%WITHDR%' then 'withdrawal'
+    end as lost_by,
+    -- who derives responses from lesions needs a baseline; a reporter of overall responses vouches for it
+    {% if basis == 'derived' -%}
+    coalesce(reads.has_baseline, 0) = 0
+    {%- else -%}
+    coalesce(reads.derives_without_baseline, 0) = 1
+    {%- endif %} as lacks_baseline
+from {{ ref('int_subject_timeline') }} as timeline
+cross join evaluators
+left join reads on timeline.subject_id = reads.subject_id and evaluators.evaluator = reads.evaluator
+where timeline.is_treated

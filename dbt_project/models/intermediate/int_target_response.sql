@@ -1,0 +1,59 @@
+{% set response = var('response') %}
+
+with responses as (
+
+    select
+        *,
+        case
+            when is_baseline then null
+            when assessed_targets = targets and gone_targets = targets then 'CR'
+            -- the part that was measured may already be a progression
+            when
+                assessed_targets > 0
+                and 100 * measured_sum_mm >= {{ 100 + response['progression_pct'] }} * nadir_mm
+                and measured_sum_mm - nadir_mm >= {{ response['progression_mm'] }}
+                then 'PD'
+            when assessed_targets < targets or baseline_sum_mm is null then 'NE'
+            when 100 * measured_sum_mm <= {{ 100 - response['partial_response_pct'] }} * baseline_sum_mm then 'PR'
+            else 'SD'
+        end as strict_response
+    from {{ ref('int_target_sums') }}
+
+),
+
+histories as (
+
+    select
+        *,
+        count(case when strict_response = 'PR' then 1 end) over before_visit as earlier_partial_responses,
+        count(case when strict_response = 'PD' then 1 end) over before_visit as earlier_progressions
+    from responses
+    window before_visit as (
+        partition by subject_id, evaluator, reader
+        order by days_from_reference
+        range between unbounded preceding and 1 preceding
+    )
+
+)
+
+select
+    subject_id,
+    evaluator,
+    reader,
+    visit_no,
+    targets,
+    assessed_targets,
+    gone_targets,
+    baseline_sum_mm,
+    nadir_mm,
+    sum_mm,
+    measured_sum_mm,
+    case
+        {% if response['carry_partial_response'] %}
+        when strict_response = 'SD' and earlier_partial_responses > 0 and earlier_progressions = 0 then 'PR'
+        {% endif %}
+        else strict_response
+    end as target_response,
+    -- the day of the last measurement that makes the sum
+    case when strict_response = 'PD' then seen_on end as progression_on
+from histories

@@ -1,0 +1,135 @@
+"""The marts in the shape that the analyses need: selections, joins and unit changes. Nothing that dbt decides is decided again."""
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from orchestration.study import Study
+
+DAYS_PER_MONTH = 30.4375
+
+_FLAGS = ("in_treated", "in_efficacy", "in_response_evaluable")
+_NEEDED = {
+    "dim_subject": ("subject_id", *_FLAGS, "first_dose_on", "new_therapy_on", "last_alive_on"),
+    "fct_her2_delta": (
+        "subject_id", "sample_id", "study_day", "visit_name", "value_ng_ml", "assay", "is_baseline", "baseline_ng_ml",
+        "pct_change", "log2_ratio", "nadir_ng_ml", "change_category", "is_usable",
+    ),
+    "fct_response": ("subject_id", "evaluator", "is_accepted", "assessed_on", "study_day", "overall_response"),
+    "fct_best_response": (
+        "subject_id", "evaluator", "is_responder", "is_confirmed_responder", "has_disease_control", "has_clinical_benefit",
+        "best_pct_change",
+    ),
+    "fct_time_to_event": ("subject_id", "evaluator", "endpoint", "start_on", "duration_days", "is_event"),
+}
+
+
+class Cohort:
+    """One study's marts, indexed by subject.
+
+    Args:
+        marts: mart name -> rows as in CONTRACT.md section 5; a mart may be empty, even of columns.
+
+    Raises:
+        ValueError: a mart is absent, or one with rows lacks a column; names both.
+    """
+
+    def __init__(self, marts: dict[str, pd.DataFrame], study: Study):
+        self.study = study
+        self._marts = {name: _mart(marts, name, columns) for name, columns in _NEEDED.items()}
+
+    @cached_property
+    def subjects(self) -> pd.DataFrame:
+        """A row for each subject, with the analysis sets as booleans and the study day of new therapy (NaN: none)."""
+        rows = self._marts["dim_subject"].set_index("subject_id").sort_index()
+        flags = {name: _true(rows[name]) for name in _FLAGS}
+        return rows.assign(**flags, new_therapy_day=_study_day(rows["new_therapy_on"], rows["first_dose_on"]))
+
+    def members(self, population: str) -> pd.Index:
+        return self.subjects.index[self.subjects[population]]
+
+    @cached_property
+    def evaluators(self) -> list[str]:
+        """The study's own evaluator first, then the others that assessed anybody."""
+        others = set(self._marts["fct_response"]["evaluator"].dropna()) - {self.study.response.evaluator}
+        return [self.study.response.evaluator, *sorted(others)]
+
+    @cached_property
+    def has_assessments(self) -> bool:
+        return bool((self._marts["fct_response"]["evaluator"] == self.study.response.evaluator).any())
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Usable serum HER2 samples with a value, by subject and day: log2_baseline added."""
+        rows = self._marts["fct_her2_delta"]
+        rows = rows[_true(rows["is_usable"]) & rows["value_ng_ml"].notna() & rows["study_day"].notna()]
+        numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio", "nadir_ng_ml"]
+        rows = rows.astype(dict.fromkeys(numeric, float)).sort_values(["subject_id", "study_day", "sample_id"])
+        return rows.assign(log2_baseline=np.log2(rows["baseline_ng_ml"].where(rows["baseline_ng_ml"] > 0)))
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """Samples after the first dose with a change from baseline, drawn before progression and before new therapy.
+
+        A change of which only a bound is known has no number in the mart and so is not here.
+        """
+        rows = self.samples[(self.samples["study_day"] > 1) & self.samples["log2_ratio"].notna()]
+        until = pd.concat([self.progression_day, self.subjects["new_therapy_day"]], axis=1).min(axis=1)
+        return rows[~(rows["study_day"] >= rows["subject_id"].map(until))]
+
+    @cached_property
+    def log2_baseline(self) -> pd.Series:
+        """By subject, where there is a positive baseline."""
+        return self.samples.dropna(subset="log2_baseline").groupby("subject_id")["log2_baseline"].first()
+
+    @cached_property
+    def progression_day(self) -> pd.Series:
+        """Study day of the first PD by the study's evaluator; only subjects with one."""
+        rows = self._marts["fct_response"]
+        mine = _true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)
+        first = rows[mine & (rows["overall_response"] == "PD")].groupby("subject_id")["study_day"].min()
+        return first.astype(float).rename("progression_day")
+
+    def best_responses(self, population: str) -> pd.DataFrame:
+        """A row for each member, by the study's evaluator: responses as booleans (no row in the mart: false)."""
+        rows = self._marts["fct_best_response"]
+        mine = rows[rows["evaluator"] == self.study.response.evaluator].set_index("subject_id").reindex(self.members(population))
+        flags = ("is_responder", "is_confirmed_responder", "has_disease_control", "has_clinical_benefit")
+        return mine.assign(**{name: _true(mine[name]) for name in flags}, best_pct_change=mine["best_pct_change"].astype(float))
+
+    def times(self, endpoint: str, population: str, evaluator: str | None = None) -> pd.DataFrame:
+        """Members with a row of the endpoint: duration_days, is_event, and end_day, the study day of its end."""
+        rows = self._marts["fct_time_to_event"]
+        chosen = (rows["endpoint"] == endpoint) & (rows["evaluator"] == (evaluator or self.study.response.evaluator))
+        mine = rows[chosen & rows["duration_days"].notna()].set_index("subject_id")
+        mine = mine.loc[mine.index.isin(self.members(population))].sort_index()
+        # The clock may start at enrolment; days of the marker count from the first dose.
+        lag = _days(mine["start_on"]) - _days(self.subjects["first_dose_on"].reindex(mine.index))
+        days = mine["duration_days"].astype(float)
+        return pd.DataFrame({"duration_days": days, "is_event": _true(mine["is_event"]), "end_day": days + lag.fillna(0)})
+
+
+def _mart(marts: dict[str, pd.DataFrame], name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    if name not in marts:
+        raise ValueError(f"marts: {name} is absent")
+    absent = [column for column in columns if column not in marts[name].columns]
+    if absent and len(marts[name]):
+        raise ValueError(f"marts: {name} lacks {', '.join(absent)}")
+    return marts[name].reindex(columns=list(columns))
+
+
+def _true(values: pd.Series) -> pd.Series:
+    """Booleans, a missing one as false."""
+    return values.eq(True).fillna(False).astype(bool)  # noqa: FBT003 -- a comparison, no switch
+
+
+def _days(dates: pd.Series) -> pd.Series:
+    """Days since 1970, NaN where missing."""
+    return (pd.to_datetime(dates) - pd.Timestamp(0)).dt.days.astype(float)
+
+
+def _study_day(dates: pd.Series, first_dose: pd.Series) -> pd.Series:
+    """SDTM study day: the first dose is day 1, the day before it -1."""
+    difference = _days(dates) - _days(first_dose)
+    return difference + (difference >= 0)

@@ -1,0 +1,161 @@
+"""Serum HER2 over time: confirmed rises, geometric means, trajectories. Baselines, deltas and nadirs come from the marts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri, stdtrit
+
+from orchestration.efficacy import inputs
+
+NAN = float("nan")
+
+
+def confirmed_rises(samples: pd.DataFrame, rise_pct: float, floor_ng_ml: float) -> pd.DataFrame:
+    """Each subject's first rise above the nadir, confirmed and unconfirmed.
+
+    A sample rises when it exceeds the nadir before it by at least ``rise_pct`` per cent and ``floor_ng_ml``. The rise is
+    confirmed when the next sample, in the same assay, does so against the same nadir; it dates from its first sample.
+
+    Args:
+        samples: usable samples: subject_id, sample_id, study_day, value_ng_ml, nadir_ng_ml (lowest earlier value, from the
+            mart), assay.
+
+    Returns:
+        A row for each subject with a sample, indexed by subject_id: rise_day and confirmed_on_day (study days of the first
+        confirmed rise and of the sample that confirms it), first_rise_day (of any rise); NaN where there is none.
+
+    Raises:
+        ValueError: a column is absent.
+    """
+    inputs.columns(samples, samples=["subject_id", "sample_id", "study_day", "value_ng_ml", "nadir_ng_ml", "assay"])
+    ordered = samples.sort_values(["subject_id", "study_day", "sample_id"])
+    following = ordered.groupby("subject_id")[["value_ng_ml", "study_day", "assay"]].shift(-1)
+    least = np.maximum(ordered["nadir_ng_ml"] * (1 + rise_pct / 100), ordered["nadir_ng_ml"] + floor_ng_ml) * (1 - 1e-12)
+    rises = ordered["value_ng_ml"] >= least
+    same_assay = (following["assay"] == ordered["assay"]) | (following["assay"].isna() & ordered["assay"].isna())
+    confirmed = rises & same_assay & (following["value_ng_ml"] >= least)
+    days = pd.DataFrame({
+        "subject_id": ordered["subject_id"],
+        "rise_day": ordered["study_day"].where(confirmed).astype(float),
+        "confirmed_on_day": following["study_day"].where(confirmed).astype(float),
+        "first_rise_day": ordered["study_day"].where(rises).astype(float),
+    })
+    return days.groupby("subject_id").first()  # the first that is not missing, in order of the days
+
+
+def geometric_mean(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Geometric mean of positive values with the t interval of their logarithms.
+
+    Returns:
+        (estimate, low, high); limits NaN for fewer than two values.
+
+    Raises:
+        ValueError: a value is missing, infinite, 0 or negative.
+    """
+    inputs.confidence(level)
+    values = inputs.numbers("values", values)
+    if (values <= 0).any():
+        raise ValueError("values: a geometric mean needs positive values")
+    n, logs = len(values), np.log(values)
+    if n == 0:
+        return NAN, NAN, NAN
+    if n == 1:
+        return float(values[0]), NAN, NAN
+    half = stdtrit(n - 1, 0.5 + level / 2) * logs.std(ddof=1) / np.sqrt(n)
+    return tuple(float(np.exp(logs.mean() + side * half)) for side in (0, -1, 1))
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Fixed effects of a linear mixed model: coefficients and standard errors in the order of the design's columns."""
+
+    coef: np.ndarray
+    se: np.ndarray
+    caveat: str
+
+
+def mixed_model(y: np.ndarray, x: np.ndarray, time: np.ndarray, subject: np.ndarray) -> Slopes:
+    """Linear mixed model with a random intercept and slope in time for each subject, by REML (Laird and Ware 1982).
+
+    The likelihood is profiled over the fixed effects and the residual variance (Bates et al., J Stat Softw 2015) and needs
+    only each subject's sums of squares, so that thousands of subjects take no longer than dozens.
+
+    Args:
+        y: n responses.
+        x: (n, p) fixed effects, with the intercept.
+        time: n values of the variable that has the random slope.
+        subject: n labels.
+
+    Returns:
+        Slopes; NaN with the reason where there are too few subjects or rows, or the fixed effects are collinear.
+
+    Raises:
+        ValueError: names the argument: missing values or lengths that differ.
+    """
+    y, time = inputs.numbers("y", y), inputs.numbers("time", time, length=len(y))
+    code = inputs.labels("subject", subject, length=len(y))
+    x = np.asarray(x, dtype=float)
+    if x.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"x: needs {len(y)} rows and a column for each fixed effect")
+    unknown = np.full(x.shape[1], NAN)
+    subjects = int(code.max(initial=-1)) + 1
+    if subjects <= x.shape[1] or len(y) < 2 * subjects:
+        return Slopes(unknown, unknown, "too few subjects or samples for a random intercept and slope")
+    if np.linalg.matrix_rank(x) < x.shape[1]:
+        return Slopes(unknown, unknown, "fixed effects constant or collinear")
+    spread = time.std()
+    z = np.column_stack([np.ones(len(y)), (time - time.mean()) / spread])
+    sums = _Sums.of(np.column_stack([x, y]), z, code, subjects)
+    from scipy.optimize import minimize
+
+    start = np.array([1.0, 0.0, 0.3])
+    best = minimize(lambda theta: sums.deviance(theta, len(y)), start, method="Nelder-Mead",
+                    options={"xatol": 1e-8, "fatol": 1e-10, "maxiter": 2000, "initial_simplex": start + 0.3 * np.eye(4, 3, -1)})
+    coef, covariance = sums.fixed_effects(best.x, len(y))
+    return Slopes(coef, np.sqrt(np.diag(covariance)), "" if best.success else "the mixed model did not converge")
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Cross products within each subject: of the random effects (m, 2, 2), with the fixed ones and y, and of these."""
+
+    zz: np.ndarray
+    za: np.ndarray
+    aa: np.ndarray
+
+    @classmethod
+    def of(cls, a: np.ndarray, z: np.ndarray, code: np.ndarray, subjects: int) -> "_Sums":
+        def summed(values):
+            total = np.zeros((subjects, *values.shape[1:]))
+            np.add.at(total, code, values)
+            return total
+
+        return cls(summed(z[:, :, None] * z[:, None, :]), summed(z[:, :, None] * a[:, None, :]), a.T @ a)
+
+    def profiled(self, theta: np.ndarray) -> tuple[np.ndarray, float]:
+        """[X y]' V^-1 [X y] and log|V|, both with the residual variance taken out; V = I + Z L L' Z'."""
+        root = np.array([[theta[0], 0], [theta[1], theta[2]]])
+        inner = np.eye(2) + root.T @ self.zz @ root
+        za = root.T @ self.za
+        reduced = np.einsum("mik,mil->kl", za, np.linalg.solve(inner, za))
+        return self.aa - reduced, float(np.linalg.slogdet(inner)[1].sum())
+
+    def deviance(self, theta: np.ndarray, rows: int) -> float:
+        products, log_determinant = self.profiled(theta)
+        xx, xy, yy = products[:-1, :-1], products[:-1, -1], products[-1, -1]
+        freedom = rows - len(xx)
+        residual = max(yy - xy @ np.linalg.solve(xx, xy), 1e-300)
+        return log_determinant + np.linalg.slogdet(xx)[1] + freedom * np.log(residual / freedom)
+
+    def fixed_effects(self, theta: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        products, _ = self.profiled(theta)
+        xx, xy, yy = products[:-1, :-1], products[:-1, -1], products[-1, -1]
+        coef = np.linalg.solve(xx, xy)
+        return coef, np.linalg.inv(xx) * (yy - xy @ coef) / (rows - len(xx))
+
+
+def wald(coef: float, se: float, level: float) -> tuple[float, float]:
+    """Limits coef -+ z * se."""
+    half = ndtri(0.5 + inputs.confidence(level) / 2) * se
+    return float(coef - half), float(coef + half)

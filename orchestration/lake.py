@@ -1,0 +1,312 @@
+"""The lake is the ledger: immutable raw records, and the one place that says what counts as taken in.
+
+Layout and protocol of SHER2_HOME/lake belong here; what a file's verdict is, does not. Whoever writes holds the
+writer lock of the home (orchestration.locking); reading needs none.
+
+A batch is written data first, its ledger file last, each under a temporary name, synced and renamed. What no ledger
+file names does not exist. Rows of a file count when they lie in the batch of its newest judgement (loaded or
+rejected), so a file is judged again by adding a batch, never by changing one. ``sequence`` numbers deliveries (these
+bytes at this path), ``batch`` commits; neither is a clock.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestration.errors import UserError
+from orchestration.exports.records import META_COLUMNS, RECORDS
+from orchestration.settings import Settings
+from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
+
+_UTC = pa.timestamp("us", "UTC")
+_META_TYPES = {
+    "string": pa.string(), "int64": pa.int64(), "timestamp[us, UTC]": _UTC, "map<string, string>": pa.map_(pa.string(), pa.string()),
+}
+LEDGER_SCHEMA = pa.schema(
+    {"file_id": pa.string(), "path": pa.string(), "source": pa.string(), "layout": pa.string(), "bytes": pa.int64(),
+     "received_at": _UTC, "exported_on": pa.string(), "status": pa.string(), "reason": pa.string(), "rows_read": pa.int64(),
+     "rows_accepted": pa.int64(), "rows_quarantined": pa.int64(), "rules_hash": pa.string(), "batch": pa.int64(), "sequence": pa.int64()}
+)
+_BATCH = pa.field("batch", pa.int64())
+_TABLES = {"quarantine": FAULT_SCHEMA.append(_BATCH), "validations": RESULT_SCHEMA.append(_BATCH), "ledger": LEDGER_SCHEMA}
+_EVERYTHING = "all"
+_ROW_GROUP_ROWS = 122_880
+_COPY_BYTES = 1 << 20
+
+
+def record_schema(record: str) -> pa.Schema:
+    """Columns of a record's Parquet files: where a row comes from, then the canonical columns."""
+    meta = [pa.field(name, _META_TYPES[kind]) for name, kind in META_COLUMNS.items()]
+    return pa.schema([*meta, *(pa.field(name, pa.string()) for name in RECORDS[record].column_names)])
+
+
+class Lake:
+    """The lake of one home."""
+
+    def __init__(self, settings: Settings):
+        self.root = settings.lake
+        self._files = self.root / "files"
+        self._attempts = self.root / "attempts"
+        self._again = self.root / "again"
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make the folders, count the attempts of a run that died, and clear away what it left without a ledger file."""
+        for folder in (self._files, self._attempts, self._again):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._count_dead_attempts()
+        committed = set(self._numbers(self.root / "ledger"))
+        for folder, schema in self._folders().items():
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
+            for number in set(self._numbers(folder)) - committed:
+                (folder / _name(number)).unlink()
+            if not (folder / "empty.parquet").exists():
+                _write(folder / "empty.parquet", schema.empty_table())
+        for leftover in self._files.glob(".*.tmp"):
+            leftover.unlink()
+
+    def keep(self, chunks: Iterable[bytes]) -> str:
+        """Keep the bytes of a file under their sha256, once.
+
+        Returns:
+            the sha256, which is the file's identity.
+        """
+        digest = hashlib.sha256()
+        handle, temporary = tempfile.mkstemp(dir=self._files, prefix=".", suffix=".tmp")
+        try:
+            with open(handle, "wb") as raw:
+                with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
+                    for chunk in chunks:
+                        digest.update(chunk)
+                        packed.write(chunk)
+                target = self._files / f"{digest.hexdigest()}.gz"
+                if not target.exists():
+                    _sync(raw)
+                    os.replace(temporary, target)
+                    _sync_folder(self._files)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return digest.hexdigest()
+
+    def next_batch(self) -> int:
+        return max(self._numbers(self.root / "ledger"), default=0) + 1
+
+    def commit(self, batch: int, records: dict[str, pa.Table], faults: pa.Table, results: pa.Table, ledger: list[dict]) -> None:
+        """Write one batch; when it returns, the batch counts, and before, nothing of it does.
+
+        Args:
+            records: by record, the rows of ``record_schema``, quarantined ones included.
+            faults: FAULT_SCHEMA. results: RESULT_SCHEMA. ledger: rows of LEDGER_SCHEMA without ``batch``.
+        """
+        for record, table in records.items():
+            _write(self.root / "records" / record / _name(batch), table)
+        for name, table in (("quarantine", faults), ("validations", results)):
+            if table.num_rows:
+                _write(self.root / name / _name(batch), table.append_column(_BATCH, pa.repeat(pa.scalar(batch, pa.int64()), table.num_rows)))
+        rows = pa.Table.from_pylist([row | {"batch": batch} for row in ledger], LEDGER_SCHEMA)
+        _write(self.root / "ledger" / _name(batch), rows)
+        self.attempted({row["file_id"] for row in ledger})
+
+    # --- attempts ----------------------------------------------------------------------------------------------------
+
+    def attempt(self, file_ids: Iterable[str]) -> None:
+        """Note which files are open now. A crash leaves the note; no sync, as a lost one only costs a further try."""
+        _replace(self._attempts / "open.json", json.dumps(sorted(file_ids)))
+
+    def attempted(self, file_ids: set[str]) -> None:
+        """A verdict on these files stands, or they were closed in order: their attempts are forgotten."""
+        (self._attempts / "open.json").unlink(missing_ok=True)
+        dead = self.dead_attempts()
+        if dead.keys() & file_ids:
+            _replace(self._attempts / "dead.json", json.dumps({key: count for key, count in dead.items() if key not in file_ids}))
+
+    def dead_attempts(self) -> dict[str, int]:
+        """How many runs died with a file open, by file id."""
+        return _json(self._attempts / "dead.json", {})
+
+    def _count_dead_attempts(self) -> None:
+        dead = self.dead_attempts()
+        if opened := _json(self._attempts / "open.json", []):
+            _replace(self._attempts / "dead.json", json.dumps(dead | {key: dead.get(key, 0) + 1 for key in opened}))
+        (self._attempts / "open.json").unlink(missing_ok=True)
+
+    # --- judging again -----------------------------------------------------------------------------------------------
+
+    def reprocess(self, sha: str) -> str:
+        """Have one file judged again at the next run.
+
+        Returns:
+            where it lay.
+
+        Raises:
+            UserError: no file, or more than one, begins with ``sha``.
+        """
+        rows = self.deliveries()
+        found = rows[rows["file_id"].str.startswith(sha.lower())] if sha else rows[:0]
+        if found["file_id"].nunique() != 1:
+            what = "is no file of the lake" if found.empty else "fits more than one file; give more of it"
+            raise UserError(f"reprocess: {sha!r} {what}. sher2 quarantine lists the file ids.")
+        self._judge_again(found["file_id"].iloc[0])
+        return found["path"].iloc[-1]
+
+    def forget(self) -> None:
+        """Have every file judged again from its kept bytes; its rows count until its new verdict stands."""
+        self._judge_again(_EVERYTHING)
+
+    def is_due(self, file_id: str, batch: int) -> bool:
+        """Whether a file judged in this batch was asked to be judged again later."""
+        return batch < max(self._asked.get(file_id, 0), self._asked.get(_EVERYTHING, 0))
+
+    def _judge_again(self, name: str) -> None:
+        self._again.mkdir(parents=True, exist_ok=True)
+        _replace(self._again / name, str(self.next_batch()))
+
+    @property
+    def _asked(self) -> dict[str, int]:
+        """By file id (or everything): verdicts of earlier batches are due."""
+        return {path.name: int(path.read_text()) for path in self._again.glob("[!.]*")}
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def has(self, file_id: str) -> bool:
+        return (self._files / f"{file_id}.gz").exists()
+
+    def copy(self, file_id: str, folder: Path) -> Path:
+        """A private copy of a file's bytes, named by their sha256: all that readers ever open."""
+        target = folder / file_id
+        with gzip.open(self._files / f"{file_id}.gz") as packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file, _COPY_BYTES)
+        return target
+
+    def deliveries(self) -> pd.DataFrame:
+        """Every ledger row (LEDGER_SCHEMA), oldest first: deliveries, duplicates and judgements."""
+        folder = self.root / "ledger"
+        tables = [pq.read_table(folder / _name(number), schema=LEDGER_SCHEMA) for number in sorted(self._numbers(folder))]
+        rows = pa.concat_tables(tables) if tables else LEDGER_SCHEMA.empty_table()
+        return rows.to_pandas().sort_values(["batch", "sequence"], kind="stable", ignore_index=True)
+
+    def ledger(self) -> pd.DataFrame:
+        """The current verdict of each file at each path: loaded, rejected, duplicate, or superseded where the path
+        later brought other bytes that were loaded. ``batch`` is that of the file's rows; ``sequence`` orders the
+        deliveries at a path."""
+        rows = self.deliveries()
+        verdicts = _verdicts(rows)
+        places = rows.groupby(["file_id", "path"], as_index=False, sort=False).agg(
+            received_at=("received_at", "min"), exported_on=("exported_on", "last"), sequence=("sequence", "max"))
+        view = places.merge(verdicts.drop(columns=["received_at", "exported_on", "sequence"]), on="file_id", suffixes=("", "_judged"))
+        here = view["path"] == view["path_judged"]
+        is_loaded = view["status"] == "loaded"
+        newest = view["sequence"].where(is_loaded).groupby(view["path"]).transform("max")
+        view.loc[is_loaded & (view["sequence"] < newest), "status"] = "superseded"
+        view.loc[~here, "status"] = "duplicate"
+        view.loc[~here, "reason"] = "same bytes as " + view["path_judged"]
+        view.loc[~here, ["rows_read", "rows_accepted", "rows_quarantined"]] = 0
+        return view[LEDGER_SCHEMA.names].sort_values(["path", "sequence"], ignore_index=True)
+
+    def quarantine(self) -> pd.DataFrame:
+        """Faults of the verdicts in force (FAULT_SCHEMA, batch): quarantined rows (warning) and findings (info)."""
+        folder = self.root / "quarantine"
+        tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder)]
+        faults = pa.concat_tables(tables).to_pandas() if tables else _TABLES["quarantine"].empty_table().to_pandas()
+        current = _loaded(self.deliveries())[["file_id", "batch"]]
+        return faults.merge(current, on=["file_id", "batch"]).sort_values(["file_id", "row_number", "rule"], kind="stable", ignore_index=True)
+
+    def accepted_rows(self, record: str) -> int:
+        """Rows of a record that count."""
+        current = pa.Table.from_pandas(_loaded(self.deliveries())[["file_id", "batch"]], preserve_index=False)
+        files = [str(path) for path in (self.root / "records" / record).glob("*.parquet")]
+        if not files:
+            return 0
+        with duckdb.connect() as connection:
+            connection.register("current", current)
+            return connection.execute(
+                "select count(*) from read_parquet($files) as r join current as c on r._file_id = c.file_id and r._batch = c.batch"
+                " where r._rejected_by is null", {"files": files}).fetchone()[0]
+
+    def data_hash(self) -> str:
+        """sha256 over what the marts are made of: which files are loaded, by which rules they were judged, and in which
+        order paths brought different ones. Names of files, batches and times of receipt play no part."""
+        rows = self.deliveries()
+        loaded = _loaded(rows)
+        exported = rows.dropna(subset=["exported_on"]).groupby("file_id")["exported_on"].agg(lambda days: sorted(set(days))).to_dict()
+        files = sorted([item.file_id, item.rules_hash, item.source, exported.get(item.file_id, [])] for item in loaded.itertuples())
+        places = rows[rows["file_id"].isin(loaded["file_id"])].groupby(["path", "file_id"], as_index=False)["sequence"].max()
+        chains = places.sort_values("sequence").groupby("path")["file_id"].agg(list)
+        corrected = sorted(chain for chain in chains if len(chain) > 1)
+        return hashlib.sha256(json.dumps([files, corrected]).encode()).hexdigest()
+
+    # --- paths -------------------------------------------------------------------------------------------------------
+
+    def _folders(self) -> dict[Path, pa.Schema]:
+        records = {self.root / "records" / record: record_schema(record) for record in RECORDS}
+        return records | {self.root / name: schema for name, schema in _TABLES.items()}
+
+    @staticmethod
+    def _numbers(folder: Path) -> list[int]:
+        return [int(path.stem) for path in folder.glob("*.parquet") if re.fullmatch("[0-9]+", path.stem)]
+
+
+def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The newest judgement of each file."""
+    return rows[rows["status"] != "duplicate"].drop_duplicates("file_id", keep="last")
+
+
+def _loaded(rows: pd.DataFrame) -> pd.DataFrame:
+    verdicts = _verdicts(rows)
+    return verdicts[verdicts["status"] == "loaded"]
+
+
+def _name(batch: int) -> str:
+    return f"{batch:09d}.parquet"
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    """Data that a power cut cannot tear: temporary name, sync, rename, sync of the folder."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+        _sync(file)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _sync(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
+
+
+def _json(path: Path, absent):
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return absent
+    except ValueError:  # torn by a power cut: these notes are not synced
+        return absent

@@ -1,0 +1,141 @@
+"""What lies in the landing folder: which files are exports, whole and readable. Nothing there is ever changed.
+
+What a file's bytes mean, and whether they are known already, is decided elsewhere.
+"""
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+_IGNORED_PREFIXES = (".", "~")
+_IGNORED_SUFFIXES = (".tmp", ".part", ".filepart", ".crdownload", ".done")
+_CHUNK_BYTES = 1 << 20
+_RACY_NS = 2_000_000_000
+"""A file changed twice within the clock tick of its file system looks unchanged: its hash is kept only later."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A regular file. ``path`` is relative to the landing folder and printable; ``file`` is how to open it."""
+
+    path: str
+    file: Path
+    bytes: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        return self.bytes, self.mtime_ns, self.inode
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something in the landing folder that stays there for now, and why."""
+
+    path: str
+    reason: str
+
+
+class Unreadable(Exception):
+    """The file cannot be taken in now; its text says why and the mend."""
+
+
+def scan(folder: Path) -> tuple[list[Arrival], list[Held]]:
+    """Every export below a folder by path, and what looks like one but cannot be taken."""
+    arrivals: list[Arrival] = []
+    held: list[Held] = []
+    _walk(folder, "", arrivals, held)
+    return sorted(arrivals, key=lambda item: item.path), sorted(held, key=lambda item: item.path)
+
+
+def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        held.append(Held(prefix.rstrip("/") or ".", f"the folder cannot be read ({error.strerror}). Mend its permissions."))
+        return
+    for entry in entries:
+        path = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+        if entry.name.startswith(_IGNORED_PREFIXES) or entry.name.lower().endswith(_IGNORED_SUFFIXES):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            if PurePosixPath(path).suffix.lower() in (".csv", ".tsv", ".txt"):
+                held.append(Held(path, "is a folder with a file's name; what lies in it is taken. Deliver the export as a file."))
+            _walk(Path(entry.path), path + "/", arrivals, held)
+        elif stat.S_ISREG(status.st_mode):
+            arrivals.append(Arrival(path, Path(entry.path), status.st_size, status.st_mtime_ns, status.st_ino))
+        else:
+            kind = "a link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+            held.append(Held(path, f"is {kind}. Deliver the file itself."))
+
+
+def chunks(arrival: Arrival) -> Iterator[bytes]:
+    """The bytes of a file, proven to be one state of it: nothing changed from the scan to the last byte.
+
+    Raises:
+        Unreadable: it is gone, may not be read, is no regular file any more, or changed meanwhile.
+    """
+    try:
+        descriptor = os.open(arrival.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:
+            _same(arrival, os.fstat(file.fileno()))
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+            _same(arrival, os.fstat(file.fileno()))
+        _same(arrival, os.lstat(arrival.file))
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror}). Mend its permissions or deliver it again.") from None
+
+
+def _same(arrival: Arrival, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns, status.st_ino) != arrival.state:
+        raise Unreadable("changed while it was read; it is tried again at the next run.")
+
+
+class Observations:
+    """A throw-away memory of unchanged files: when their state was first seen, and the sha256 of their bytes.
+
+    Never needed to be right: without it files are hashed again, and wait once more until they have settled.
+    """
+
+    def __init__(self, file: Path):
+        self._file = file
+        try:
+            self._known = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            self._known = {}
+        self._seen: dict[str, list] = {}
+
+    def settled(self, arrival: Arrival, settle_seconds: float) -> bool:
+        """Whether a file's size and time have not changed for so long, or its sender says that it is whole."""
+        now = time.time()
+        known = self._known.get(arrival.path)
+        first_seen = known[3] if known and tuple(known[:3]) == arrival.state else now
+        self._seen.setdefault(arrival.path, [*arrival.state, min(first_seen, now), None])
+        oldest = min(first_seen, arrival.mtime_ns / 1e9)
+        return now - oldest >= settle_seconds or arrival.file.with_name(arrival.file.name + ".done").exists()
+
+    def sha(self, arrival: Arrival) -> str | None:
+        known = self._known.get(arrival.path)
+        return known[4] if known and tuple(known[:3]) == arrival.state else None
+
+    def remember(self, arrival: Arrival, sha: str) -> None:
+        is_old = time.time_ns() - arrival.mtime_ns > _RACY_NS
+        first_seen = self._seen.get(arrival.path, [0, 0, 0, time.time()])[3]
+        self._seen[arrival.path] = [*arrival.state, first_seen, sha if is_old else None]
+
+    def save(self) -> None:
+        """Keeps what was seen this time; the rest is gone from the landing folder."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(self._seen), "utf-8")
+        os.replace(temporary, self._file)
