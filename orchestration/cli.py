@@ -53,7 +53,8 @@ def simulate(out: Path, subjects: int, seed: int, layout: str, null: bool) -> No
     from orchestration.simulate import write_study
 
     with _shown_progress():
-        write_study(out, subjects, seed, layout=layout, null=null, progress=_tell)
+        write_study(out, subjects, seed, layout=layout, null=null,
+                    progress=lambda done, total, text: progress.tell(f"simulating: {done} of {total} {text}"))
     files = [path for path in out.rglob("*") if path.is_file()]
     click.echo(f"{subjects} subjects in {len(files)} files below {out}")
 
@@ -243,10 +244,6 @@ def _summary(settings: Settings) -> str:
     from orchestration.inspection import headline
 
     return headline(settings, load_study(settings.study_file))
-
-
-def _tell(*words) -> None:
-    progress.tell(" ".join(str(word) for word in words))
 
 
 class _shown_progress:

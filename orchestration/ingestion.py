@@ -10,9 +10,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration import exports
+from orchestration import datadocs, exports
+from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
 from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, scan
@@ -36,14 +37,12 @@ MAX_ROWS = 500_000
 _PATIENCE_SECONDS = 2.0
 """A run waits so long for fresh files to settle, rather than ask for another run."""
 
-_DOCUMENTS = "validation"
-
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one file. ``faults``: the rows of FAULT_SCHEMA that it caused."""
+    """What became of one file."""
 
     path: str
     file_id: str
@@ -55,16 +54,29 @@ class Verdict:
     rows_read: int = 0
     rows_accepted: int = 0
     rows_quarantined: int = 0
-    faults: pd.DataFrame = field(default_factory=lambda: FAULT_SCHEMA.empty_table().to_pandas(), repr=False, compare=False)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Judgement(Verdict):
+    """What would become of one file, with the faults found in it (FAULT_SCHEMA)."""
+
+    faults: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Counts:
     """Rows of one record in the files that were loaded."""
 
     rows_read: int = 0
     rows_accepted: int = 0
     rows_quarantined: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.rows_read + other.rows_read,
+            self.rows_accepted + other.rows_accepted,
+            self.rows_quarantined + other.rows_quarantined,
+        )
 
 
 @dataclass
@@ -90,18 +102,44 @@ class _Item:
     is_known: bool = False
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """One file, read: its sheets, or the rule and message by which it is refused."""
+
+    item: _Item
+    sheets: list[exports.Sheet]
+    refusal: tuple[str, str] | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(sheet.table.num_rows for sheet in self.sheets)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of one record in one file that is loaded; ``rejected_by`` is null for accepted ones."""
+
+    file_id: str
+    table: pa.Table
+    rejected_by: pa.ChunkedArray
+
+    @property
+    def accepted(self) -> int:
+        return self.rejected_by.null_count
+
+
 @dataclass
 class _Judged:
     """Files of one batch, judged but not committed."""
 
     verdicts: list[Verdict]
-    records: dict[str, list[tuple[str, pa.Table, pa.ChunkedArray]]]  # record: (file id, rows, rejected_by) of loaded files
+    records: dict[str, list[_Rows]]
     faults: pa.Table
     results: pa.Table
     documents: list[dict]
 
 
-# --- the whole way ------------------------------------------------------------------------------------------------------
+# --- the whole way -------------------------------------------------------------------------------------------------
 
 
 def ingest(settings: Settings, study: Study, progress: Progress | None = None, trust_memory: bool = True) -> Ingested:
@@ -120,20 +158,21 @@ def ingest(settings: Settings, study: Study, progress: Progress | None = None, t
         shutil.rmtree(leftover)
     found, held = _kept(settings, study, lake, tell, trust_memory)
     result = Ingested(held=held)
-    rules = rules_hash(study)
-    done: set[tuple[str, str]] = set()
+    rules, done = rules_hash(study), set()
     while due := [item for item in _due(lake, found, rules) if (item.path, item.file_id) not in done]:
-        batch = _next_batch(due, lake.dead_attempts(), study.ingest.max_attempts)
-        verdicts, counts = _take_in(settings, study, lake, batch, rules, lambda text: tell(len(result.files), len(result.files) + len(due), text))
+        total = len(result.files) + len(due)
+
+        def say(text: str, total: int = total) -> None:
+            tell(len(result.files), total, text)
+
+        items = _next_batch(due, lake.dead_attempts(), study.ingest.max_attempts)
+        batch, verdicts, counts = _take_in(settings, study, lake, items, say)
         done.update((item.path, item.file_id) for item in verdicts)
         result.files += verdicts
-        result.batches.append(lake.next_batch() - 1)
+        result.batches.append(batch)
         for record, count in counts.items():
-            total = result.records.setdefault(record, Counts())
-            total.rows_read += count.rows_read
-            total.rows_accepted += count.rows_accepted
-            total.rows_quarantined += count.rows_quarantined
-        tell(len(result.files), len(result.files) + len(due) - len(verdicts), "committed")
+            result.records[record] = result.records.get(record, Counts()) + count
+        say(f"batch {batch} committed")
     result.seconds = time.monotonic() - started
     return result
 
@@ -154,9 +193,13 @@ def pending_fingerprint(settings: Settings, study: Study) -> str | None:
     return hashlib.sha256(json.dumps([content, rules_hash(study)]).encode()).hexdigest()
 
 
-def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Verdict:
-    """What would become of a file, without taking it in. ``name``: its path relative to the landing folder."""
-    status = path.stat()
+def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Judgement:
+    """What would become of a file, without taking it in. ``name``: its path relative to the landing folder.
+
+    Raises:
+        UserError: it is no readable file.
+    """
+    status = path.lstat()
     arrival = Arrival(name, path, status.st_size, status.st_mtime_ns, status.st_ino)
     settings.build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="checking-", dir=settings.build) as folder:
@@ -167,15 +210,17 @@ def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Verdi
                     digest.update(chunk)
                     file.write(chunk)
         except Unreadable as error:
-            return Verdict(name, "", "rejected", f"unreadable: {name}: {error}")
-        item = _Item(name, digest.hexdigest(), status.st_size, 0, None)
-        return _judge([(item, _read(copy, item, study))], study).verdicts[0]
+            raise UserError(f"{path}: {error}") from None
+        judged = _judge([_read(copy, _Item(name, digest.hexdigest(), status.st_size, 0, None), study)], study)
+    return Judgement(**asdict(judged.verdicts[0]), faults=judged.faults.to_pandas())
 
 
-# --- what is due --------------------------------------------------------------------------------------------------------
+# --- what is due ---------------------------------------------------------------------------------------------------
 
 
-def _kept(settings: Settings, study: Study, lake: Lake, tell: Progress, trust_memory: bool) -> tuple[list[tuple[Arrival, str]], list[Held]]:
+def _kept(
+    settings: Settings, study: Study, lake: Lake, tell: Progress, trust_memory: bool
+) -> tuple[list[tuple[Arrival, str]], list[Held]]:
     """The whole files of the landing folder with their sha256, their bytes kept."""
     arrivals, held, memory = _whole(settings, study, patience=_PATIENCE_SECONDS)
     found = []
@@ -222,13 +267,15 @@ def _whole(settings: Settings, study: Study, patience: float) -> tuple[list[Arri
     memory = Observations(settings.build / "landing.json")
     settle = study.landing.settle_seconds
     arrivals, held = scan(settings.landing)
-    fresh = {item.path: item for item in arrivals if not memory.settled(item, settle)}
-    if fresh and settle <= patience:
+    settled = [item for item in arrivals if memory.settled(item, settle)]
+    if len(settled) < len(arrivals) and settle <= patience:
+        before = {item.path: item.state for item in arrivals}
         time.sleep(settle)
         arrivals, held = scan(settings.landing)
-        fresh = {item.path: item for item in arrivals if item.path in fresh and item.state != fresh[item.path].state}
-    whole = [item for item in arrivals if item.path not in fresh]
-    return whole, held + [Held(path, "is still being written, or has just been; it is looked at again at the next run.") for path in fresh], memory
+        settled = [item for item in arrivals if before.get(item.path) == item.state]
+    waiting = {item.path for item in arrivals} - {item.path for item in settled}
+    reason = "is still being written, or has just been; it is looked at again at the next run."
+    return settled, held + [Held(path, reason) for path in sorted(waiting)], memory
 
 
 def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: str) -> list[_Item]:
@@ -243,8 +290,11 @@ def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: str) -> list[_Item
         newest[row.path] = max(newest.get(row.path, (0, "")), (row.sequence, row.file_id))
     last = max((row.sequence for row in rows), default=0)
 
+    asked = lake.asked()
+
     def is_old(row) -> bool:
-        return lake.is_due(row.file_id, row.batch) or (row.rules_hash != rules and (row.status == "rejected" or row.rows_quarantined > 0))
+        could_change = row.status == "rejected" or row.rows_quarantined > 0
+        return row.batch < asked[row.file_id] or (could_change and row.rules_hash != rules)
 
     items = []
     for arrival, sha in found:
@@ -252,7 +302,9 @@ def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: str) -> list[_Item
             continue
         last += 1
         judged_here = judgements.get((sha, arrival.path))
-        is_known = (sha in verdicts and verdicts[sha].status == "loaded") or (judged_here is not None and not is_old(judged_here))
+        is_known = (sha in verdicts and verdicts[sha].status == "loaded") or (
+            judged_here is not None and not is_old(judged_here)
+        )
         items.append(_Item(arrival.path, sha, arrival.bytes, last, received.get((sha, arrival.path)), is_known))
     new = {(item.path, item.file_id) for item in items if not item.is_known}
     for (sha, path), row in judgements.items():
@@ -276,131 +328,149 @@ def _next_batch(due: list[_Item], dead: dict[str, int], max_attempts: int) -> li
     return batch
 
 
-# --- one batch ------------------------------------------------------------------------------------------------------------
+# --- one batch -----------------------------------------------------------------------------------------------------
 
 
-def _take_in(settings: Settings, study: Study, lake: Lake, items: list[_Item], rules: str, say: Callable[[str], None]) -> tuple[list[Verdict], dict[str, Counts]]:
-    """Judge a batch and commit it. Files beyond the bound of rows, and copies of a file that is refused, stay due."""
+def _take_in(
+    settings: Settings, study: Study, lake: Lake, items: list[_Item], say: Callable[[str], None]
+) -> tuple[int, list[Verdict], dict[str, Counts]]:
+    """Judge a batch and commit it under the number that is returned.
+
+    Files beyond the bound of rows, and copies of a file that is refused, stay due.
+    """
     number, now = lake.next_batch(), datetime.now(UTC)
-    dead = lake.dead_attempts()
-    opened: list[tuple[_Item, list[exports.Sheet] | exports.Rejected]] = []
-    known: list[Verdict] = []
-    rows, readable, copies = 0, set(), []
+    rules = rules_hash(study)
+    by_key = {(item.path, item.file_id): item for item in items}
     try:
-        with tempfile.TemporaryDirectory(prefix="reading-", dir=settings.build) as folder:
-            for item in items:
-                if item.file_id in readable:
-                    copies.append(item)
-                    continue
-                if item.is_known:
-                    known.append(Verdict(item.path, item.file_id, "duplicate"))
-                    continue
-                if rows >= MAX_ROWS:
-                    break
-                say(item.path)
-                if dead.get(item.file_id, 0) > study.ingest.max_attempts:
-                    content = exports.Rejected("poison", f"{item.path}: {dead[item.file_id]} runs died while it was open, the last with it alone."
-                                               " Have the file looked at, then: sher2 reprocess " + item.file_id[:12])
-                else:
-                    lake.attempt([item.file_id])
-                    copy = lake.copy(item.file_id, Path(folder))
-                    content = _read(copy, item, study)
-                    copy.unlink()
-                opened.append((item, content))
-                if not isinstance(content, exports.Rejected):
-                    readable.add(item.file_id)
-                    rows += sum(sheet.table.num_rows for sheet in content)
-        lake.attempt(sorted(readable))
-        say(f"validating {rows} rows")
+        opened = _open(settings, study, lake, [item for item in items if not item.is_known], say)
+        lake.attempt(sorted({file.item.file_id for file in opened if not file.refusal}))
+        say(f"validating {sum(file.rows for file in opened)} rows")
         judged = _judge(opened, study)
-        by_key = {(item.path, item.file_id): item for item in items}
-        counts = _counts(judged)
+        received = {file.item.file_id: file.item.received_at or now for file in opened}
+        del opened
+        read = {(verdict.path, verdict.file_id) for verdict in judged.verdicts}
         loaded = {verdict.file_id for verdict in judged.verdicts if verdict.status == "loaded"}
-        known += [Verdict(item.path, item.file_id, "duplicate") for item in copies if item.file_id in loaded]
-        verdicts = judged.verdicts + known
-        received = {item.file_id: item.received_at or now for item, _ in opened}
+        copies = [item for key, item in by_key.items() if item.is_known or (item.file_id in loaded and key not in read)]
+        verdicts = judged.verdicts + [Verdict(item.path, item.file_id, "duplicate") for item in copies]
         ledger = [_ledger_row(verdict, by_key[verdict.path, verdict.file_id], rules, now) for verdict in verdicts]
+        counts = _counts(judged)
         say("writing")
-        records = {record: _lake_rows(record, judged.records.pop(record), number, received) for record in list(judged.records)}
+        records = {
+            record: _lake_rows(record, judged.records.pop(record), number, received) for record in list(judged.records)
+        }
         lake.commit(number, records, judged.faults, judged.results, ledger)
     except MemoryError:
         raise  # the note of what was open stays: the next run counts it
     except BaseException:
         lake.attempted(set())
         raise
-    _keep_documents(settings, number, judged.documents)
-    return verdicts, counts
+    datadocs.keep(settings, number, judged.documents)
+    return number, verdicts, counts
 
 
-def _read(copy: Path, item: _Item, study: Study) -> "list[exports.Sheet] | exports.Rejected":
+def _open(
+    settings: Settings, study: Study, lake: Lake, items: list[_Item], say: Callable[[str], None]
+) -> list[_Opened]:
+    """Read files, each from a private copy and noted before it is opened, until there are rows enough."""
+    dead, opened = lake.dead_attempts(), []
+    readable: set[str] = set()
+    with tempfile.TemporaryDirectory(prefix="reading-", dir=settings.build) as folder:
+        for item in items:
+            if sum(file.rows for file in opened) >= MAX_ROWS:
+                break
+            if item.file_id in readable:
+                continue
+            say(item.path)
+            if dead.get(item.file_id, 0) > study.ingest.max_attempts:
+                poison = (
+                    f"{item.path}: {dead[item.file_id]} runs died while it was open, the last with it alone."
+                    f" Have the file looked at, then: sher2 reprocess {item.file_id[:12]}"
+                )
+                opened.append(_Opened(item, [], ("poison", poison)))
+                continue
+            lake.attempt([item.file_id])
+            copy = lake.copy(item.file_id, Path(folder))
+            opened.append(_read(copy, item, study))
+            copy.unlink()
+            if not opened[-1].refusal:
+                readable.add(item.file_id)
+    return opened
+
+
+def _read(copy: Path, item: _Item, study: Study) -> _Opened:
     if item.bytes == 0:
-        return exports.Rejected("empty", f"{item.path}: holds no bytes. Deliver it again, whole.")
+        return _Opened(item, [], ("empty", f"{item.path}: holds no bytes. Deliver it again, whole."))
     try:
-        return exports.read(copy, item.path, study)
+        return _Opened(item, exports.read(copy, item.path, study))
     except exports.Rejected as refusal:
-        return refusal
+        return _Opened(item, [], (refusal.rule, refusal.message))
     except MemoryError:
         raise
-    except Exception as error:  # a fault of a reader must not keep other files out; a mended reader judges the file again
-        return exports.Rejected("reader_error", f"{item.path}: the reader failed on it ({type(error).__name__}). Report it; nothing is lost.")
+    except Exception as error:  # a reader's fault must not keep other files out; a mended reader judges the file again
+        reason = f"{item.path}: the reader failed on it ({type(error).__name__}). Report it; its bytes are kept."
+        return _Opened(item, [], ("reader_error", reason))
 
 
-def _judge(opened: list, study: Study) -> _Judged:
+def _judge(opened: list[_Opened], study: Study) -> _Judged:
     """Validate the rows of all files together, one validation a record, and say what becomes of each file."""
-    parts: dict[str, list[tuple[str, pa.Table]]] = {}
-    origins, refused = {}, {}
-    for item, content in opened:
-        if isinstance(content, exports.Rejected):
-            refused[item.path, item.file_id] = (content.rule, content.message)
-            continue
-        for sheet in content:
-            parts.setdefault(sheet.record, []).append((item.file_id, sheet.table))
-            origins[item.file_id] = Origin(item.path, _headings(sheet, study))
-    records, faults, results, documents = {}, [], [], []
-    critical: dict[str, tuple[str, str]] = {}
-    for record, tables in sorted(parts.items()):
-        whole = pa.concat_tables([table.append_column("_file_id", _constant(file_id, table.num_rows)) for file_id, table in tables])
-        validation = validate(record, whole, study, origins)
-        del whole
-        critical |= validation.rejections
-        faults.append(validation.row_faults)
-        results.append(validation.results)
-        documents += validation.documents
-        start, records[record] = 0, []
-        for file_id, table in tables:
-            records[record].append((file_id, table, validation.rejected_by.slice(start, table.num_rows)))
-            start += table.num_rows
-    records = {record: [part for part in tables if part[0] not in critical] for record, tables in records.items()}
-    records = {record: tables for record, tables in records.items() if tables}
-    all_faults = pa.concat_tables(faults) if faults else FAULT_SCHEMA.empty_table()
-    if critical:
-        all_faults = all_faults.filter(pc.invert(pc.is_in(all_faults["file_id"], pa.array(sorted(critical)))))
-    read, quarantined = Counter(), Counter()
-    for tables in records.values():
-        for file_id, table, rejected_by in tables:
-            read[file_id] += table.num_rows
-            quarantined[file_id] += table.num_rows - rejected_by.null_count
-    by_file = dict(list(all_faults.to_pandas().groupby("file_id"))) if len(opened) == 1 else {}
-    verdicts = []
-    for item, content in opened:
-        refusal = refused.get((item.path, item.file_id)) or critical.get(item.file_id)
-        sheets = [] if isinstance(content, exports.Rejected) else content
-        facts = {
-            "source": ", ".join(sorted({sheet.source for sheet in sheets})) or None,
-            "layout": ", ".join(sorted({sheet.layout for sheet in sheets})) or None,
-            "exported_on": max((sheet.exported_on for sheet in sheets if sheet.exported_on), default=None),
-        }
-        if refusal:
-            verdicts.append(Verdict(item.path, item.file_id, "rejected", ": ".join(refusal), **facts))
-            continue
-        rows, bad = read[item.file_id], quarantined[item.file_id]
-        faults_here = {"faults": by_file[item.file_id]} if item.file_id in by_file else {}
-        verdicts.append(Verdict(item.path, item.file_id, "loaded", None if rows else "no rows", **facts, rows_read=rows,
-                                rows_accepted=rows - bad, rows_quarantined=bad, **faults_here))
-    return _Judged(verdicts, records, all_faults, pa.concat_tables(results) if results else RESULT_SCHEMA.empty_table(), documents)
+    parts: dict[str, list[tuple[_Item, exports.Sheet]]] = {}
+    for file in opened:
+        for sheet in file.sheets:
+            parts.setdefault(sheet.record, []).append((file.item, sheet))
+    validations = {}
+    for record, sheets in sorted(parts.items()):
+        tables = [
+            sheet.table.append_column("_file_id", _constant(item.file_id, sheet.table.num_rows))
+            for item, sheet in sheets
+        ]
+        origins = {item.file_id: Origin(item.path, _headings(sheet, study)) for item, sheet in sheets}
+        validations[record] = validate(record, pa.concat_tables(tables), study, origins)
+    critical = {key: value for validation in validations.values() for key, value in validation.rejections.items()}
+    records: dict[str, list[_Rows]] = {}
+    rows: dict[str, list[_Rows]] = defaultdict(list)
+    for record, sheets in parts.items():
+        start = 0
+        for item, sheet in sheets:
+            rejected_by = validations[record].rejected_by.slice(start, sheet.table.num_rows)
+            start += sheet.table.num_rows
+            if item.file_id not in critical:
+                own = _Rows(item.file_id, sheet.table, rejected_by)
+                records.setdefault(record, []).append(own)
+                rows[item.file_id].append(own)
+    faults = pa.concat_tables([FAULT_SCHEMA.empty_table(), *(item.row_faults for item in validations.values())])
+    return _Judged(
+        verdicts=[_verdict(file, critical.get(file.item.file_id), rows[file.item.file_id]) for file in opened],
+        records=records,
+        faults=faults.filter(pc.invert(pc.is_in(faults["file_id"], pa.array(list(critical), pa.string())))),
+        results=pa.concat_tables([RESULT_SCHEMA.empty_table(), *(item.results for item in validations.values())]),
+        documents=[document for validation in validations.values() for document in validation.documents],
+    )
 
 
-def _headings(sheet: "exports.Sheet", study: Study) -> dict[str, str]:
+def _verdict(file: _Opened, critical: tuple[str, str] | None, own: list[_Rows]) -> Verdict:
+    item = file.item
+    verdict = Verdict(
+        item.path,
+        item.file_id,
+        "rejected",
+        source=", ".join(sorted({sheet.source for sheet in file.sheets})) or None,
+        layout=", ".join(sorted({sheet.layout for sheet in file.sheets})) or None,
+        exported_on=max((sheet.exported_on for sheet in file.sheets if sheet.exported_on), default=None),
+    )
+    if refusal := file.refusal or critical:
+        return replace(verdict, reason=": ".join(refusal))
+    read, accepted = sum(rows.table.num_rows for rows in own), sum(rows.accepted for rows in own)
+    return replace(
+        verdict,
+        status="loaded",
+        reason=None if read else "no rows",
+        rows_read=read,
+        rows_accepted=accepted,
+        rows_quarantined=read - accepted,
+    )
+
+
+def _headings(sheet: exports.Sheet, study: Study) -> dict[str, str]:
     """Where the untouched text of a canonical column stands, as far as the layout says it."""
     if sheet.layout == "site":
         return {name: name for name in RECORDS[sheet.record].column_names}
@@ -416,40 +486,35 @@ def _constant(text: str, rows: int) -> pa.Array:
 
 def _counts(judged: _Judged) -> dict[str, Counts]:
     counts = {}
-    for record, tables in judged.records.items():
-        rows = sum(table.num_rows for _, table, _ in tables)
-        accepted = sum(rejected_by.null_count for _, _, rejected_by in tables)
-        counts[record] = Counts(rows, accepted, rows - accepted)
+    for record, parts in judged.records.items():
+        read, accepted = sum(rows.table.num_rows for rows in parts), sum(rows.accepted for rows in parts)
+        counts[record] = Counts(read, accepted, read - accepted)
     return counts
 
 
-def _lake_rows(record: str, tables: list[tuple[str, pa.Table, pa.ChunkedArray]], batch: int, received: dict[str, datetime]) -> pa.Table:
-    schema = record_schema(record)
-    parts = []
-    for file_id, table, rejected_by in tables:
-        rows = table.num_rows
+def _lake_rows(record: str, parts: list[_Rows], batch: int, received: dict[str, datetime]) -> pa.Table:
+    """The rows of a record as the lake keeps them."""
+    schema, tables = record_schema(record), []
+    for part in parts:
+        count = part.table.num_rows
         meta = {
-            "_file_id": pa.repeat(pa.scalar(file_id), rows),
-            "_row_number": table["_row_number"],
-            "_batch": pa.repeat(pa.scalar(batch, pa.int64()), rows),
-            "_received_at": pa.repeat(pa.scalar(received[file_id], pa.timestamp("us", "UTC")), rows),
-            "_rejected_by": rejected_by,
-            "_source": table["_source"],
+            "_file_id": pa.repeat(pa.scalar(part.file_id), count),
+            "_row_number": part.table["_row_number"],
+            "_batch": pa.repeat(pa.scalar(batch, pa.int64()), count),
+            "_received_at": pa.repeat(pa.scalar(received[part.file_id], schema.field("_received_at").type), count),
+            "_rejected_by": part.rejected_by,
+            "_source": part.table["_source"],
         }
-        parts.append(pa.table([meta[name] for name in META_COLUMNS] + [table[name] for name in RECORDS[record].column_names], schema=schema))
-    return pa.concat_tables(parts)
+        columns = [meta[name] for name in META_COLUMNS] + [part.table[name] for name in RECORDS[record].column_names]
+        tables.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(tables)
 
 
 def _ledger_row(verdict: Verdict, item: _Item, rules: str, now: datetime) -> dict:
-    own = {name: getattr(verdict, name) for name in LEDGER_SCHEMA.names if hasattr(verdict, name)}
-    return own | {"bytes": item.bytes, "received_at": item.received_at or now, "rules_hash": rules, "sequence": item.sequence}
-
-
-# --- data docs ------------------------------------------------------------------------------------------------------------
-
-
-def _keep_documents(settings: Settings, batch: int, documents: list[dict]) -> None:
-    """Great Expectations' results of the last batches, for the data docs; a cache, never read for a decision."""
-    folder = settings.build / _DOCUMENTS
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{batch:09d}.json").write_text(json.dumps(documents), "utf-8")
+    own = {name: value for name, value in asdict(verdict).items() if name in LEDGER_SCHEMA.names}
+    return own | {
+        "bytes": item.bytes,
+        "received_at": item.received_at or now,
+        "rules_hash": rules,
+        "sequence": item.sequence,
+    }

@@ -16,7 +16,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -31,15 +32,36 @@ from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
 
 _UTC = pa.timestamp("us", "UTC")
 _META_TYPES = {
-    "string": pa.string(), "int64": pa.int64(), "timestamp[us, UTC]": _UTC, "map<string, string>": pa.map_(pa.string(), pa.string()),
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "timestamp[us, UTC]": _UTC,
+    "map<string, string>": pa.map_(pa.string(), pa.string()),
 }
 LEDGER_SCHEMA = pa.schema(
-    {"file_id": pa.string(), "path": pa.string(), "source": pa.string(), "layout": pa.string(), "bytes": pa.int64(),
-     "received_at": _UTC, "exported_on": pa.string(), "status": pa.string(), "reason": pa.string(), "rows_read": pa.int64(),
-     "rows_accepted": pa.int64(), "rows_quarantined": pa.int64(), "rules_hash": pa.string(), "batch": pa.int64(), "sequence": pa.int64()}
+    {
+        "file_id": pa.string(),
+        "path": pa.string(),
+        "source": pa.string(),
+        "layout": pa.string(),
+        "bytes": pa.int64(),
+        "received_at": _UTC,
+        "exported_on": pa.string(),
+        "status": pa.string(),
+        "reason": pa.string(),
+        "rows_read": pa.int64(),
+        "rows_accepted": pa.int64(),
+        "rows_quarantined": pa.int64(),
+        "rules_hash": pa.string(),
+        "batch": pa.int64(),
+        "sequence": pa.int64(),
+    }
 )
 _BATCH = pa.field("batch", pa.int64())
-_TABLES = {"quarantine": FAULT_SCHEMA.append(_BATCH), "validations": RESULT_SCHEMA.append(_BATCH), "ledger": LEDGER_SCHEMA}
+_TABLES = {
+    "quarantine": FAULT_SCHEMA.append(_BATCH),
+    "validations": RESULT_SCHEMA.append(_BATCH),
+    "ledger": LEDGER_SCHEMA,
+}
 _EVERYTHING = "all"
 _ROW_GROUP_ROWS = 122_880
 _COPY_BYTES = 1 << 20
@@ -60,10 +82,10 @@ class Lake:
         self._attempts = self.root / "attempts"
         self._again = self.root / "again"
 
-    # --- writing -----------------------------------------------------------------------------------------------------
+    # --- writing ---------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the folders, count the attempts of a run that died, and clear away what it left without a ledger file."""
+        """Make the folders; count the attempts of a run that died and clear away what it did not commit."""
         for folder in (self._files, self._attempts, self._again):
             folder.mkdir(parents=True, exist_ok=True)
         self._count_dead_attempts()
@@ -105,7 +127,9 @@ class Lake:
     def next_batch(self) -> int:
         return max(self._numbers(self.root / "ledger"), default=0) + 1
 
-    def commit(self, batch: int, records: dict[str, pa.Table], faults: pa.Table, results: pa.Table, ledger: list[dict]) -> None:
+    def commit(
+        self, batch: int, records: dict[str, pa.Table], faults: pa.Table, results: pa.Table, ledger: list[dict]
+    ) -> None:
         """Write one batch; when it returns, the batch counts, and before, nothing of it does.
 
         Args:
@@ -116,12 +140,15 @@ class Lake:
             _write(self.root / "records" / record / _name(batch), table)
         for name, table in (("quarantine", faults), ("validations", results)):
             if table.num_rows:
-                _write(self.root / name / _name(batch), table.append_column(_BATCH, pa.repeat(pa.scalar(batch, pa.int64()), table.num_rows)))
+                _write(
+                    self.root / name / _name(batch),
+                    table.append_column(_BATCH, pa.repeat(pa.scalar(batch, pa.int64()), table.num_rows)),
+                )
         rows = pa.Table.from_pylist([row | {"batch": batch} for row in ledger], LEDGER_SCHEMA)
         _write(self.root / "ledger" / _name(batch), rows)
         self.attempted({row["file_id"] for row in ledger})
 
-    # --- attempts ----------------------------------------------------------------------------------------------------
+    # --- attempts --------------------------------------------------------------------------------------------------
 
     def attempt(self, file_ids: Iterable[str]) -> None:
         """Note which files are open now. A crash leaves the note; no sync, as a lost one only costs a further try."""
@@ -132,7 +159,10 @@ class Lake:
         (self._attempts / "open.json").unlink(missing_ok=True)
         dead = self.dead_attempts()
         if dead.keys() & file_ids:
-            _replace(self._attempts / "dead.json", json.dumps({key: count for key, count in dead.items() if key not in file_ids}))
+            _replace(
+                self._attempts / "dead.json",
+                json.dumps({key: count for key, count in dead.items() if key not in file_ids}),
+            )
 
     def dead_attempts(self) -> dict[str, int]:
         """How many runs died with a file open, by file id."""
@@ -144,7 +174,7 @@ class Lake:
             _replace(self._attempts / "dead.json", json.dumps(dead | {key: dead.get(key, 0) + 1 for key in opened}))
         (self._attempts / "open.json").unlink(missing_ok=True)
 
-    # --- judging again -----------------------------------------------------------------------------------------------
+    # --- judging again ---------------------------------------------------------------------------------------------
 
     def reprocess(self, sha: str) -> str:
         """Have one file judged again at the next run.
@@ -167,20 +197,17 @@ class Lake:
         """Have every file judged again from its kept bytes; its rows count until its new verdict stands."""
         self._judge_again(_EVERYTHING)
 
-    def is_due(self, file_id: str, batch: int) -> bool:
-        """Whether a file judged in this batch was asked to be judged again later."""
-        return batch < max(self._asked.get(file_id, 0), self._asked.get(_EVERYTHING, 0))
+    def asked(self) -> Mapping[str, int]:
+        """By file id, the batch before which a judgement was asked to be made again; 0 where nobody asked."""
+        asked = {path.name: int(path.read_text()) for path in self._again.glob("[!.]*")}
+        everything = asked.pop(_EVERYTHING, 0)
+        return defaultdict(lambda: everything, {name: max(batch, everything) for name, batch in asked.items()})
 
     def _judge_again(self, name: str) -> None:
         self._again.mkdir(parents=True, exist_ok=True)
         _replace(self._again / name, str(self.next_batch()))
 
-    @property
-    def _asked(self) -> dict[str, int]:
-        """By file id (or everything): verdicts of earlier batches are due."""
-        return {path.name: int(path.read_text()) for path in self._again.glob("[!.]*")}
-
-    # --- reading -----------------------------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------------------------
 
     def has(self, file_id: str) -> bool:
         return (self._files / f"{file_id}.gz").exists()
@@ -195,7 +222,9 @@ class Lake:
     def deliveries(self) -> pd.DataFrame:
         """Every ledger row (LEDGER_SCHEMA), oldest first: deliveries, duplicates and judgements."""
         folder = self.root / "ledger"
-        tables = [pq.read_table(folder / _name(number), schema=LEDGER_SCHEMA) for number in sorted(self._numbers(folder))]
+        tables = [
+            pq.read_table(folder / _name(number), schema=LEDGER_SCHEMA) for number in sorted(self._numbers(folder))
+        ]
         rows = pa.concat_tables(tables) if tables else LEDGER_SCHEMA.empty_table()
         return rows.to_pandas().sort_values(["batch", "sequence"], kind="stable", ignore_index=True)
 
@@ -206,8 +235,11 @@ class Lake:
         rows = self.deliveries()
         verdicts = _verdicts(rows)
         places = rows.groupby(["file_id", "path"], as_index=False, sort=False).agg(
-            received_at=("received_at", "min"), exported_on=("exported_on", "last"), sequence=("sequence", "max"))
-        view = places.merge(verdicts.drop(columns=["received_at", "exported_on", "sequence"]), on="file_id", suffixes=("", "_judged"))
+            received_at=("received_at", "min"), exported_on=("exported_on", "last"), sequence=("sequence", "max")
+        )
+        view = places.merge(
+            verdicts.drop(columns=["received_at", "exported_on", "sequence"]), on="file_id", suffixes=("", "_judged")
+        )
         here = view["path"] == view["path_judged"]
         is_loaded = view["status"] == "loaded"
         newest = view["sequence"].where(is_loaded).groupby(view["path"]).transform("max")
@@ -223,7 +255,9 @@ class Lake:
         tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder)]
         faults = pa.concat_tables(tables).to_pandas() if tables else _TABLES["quarantine"].empty_table().to_pandas()
         current = _loaded(self.deliveries())[["file_id", "batch"]]
-        return faults.merge(current, on=["file_id", "batch"]).sort_values(["file_id", "row_number", "rule"], kind="stable", ignore_index=True)
+        return faults.merge(current, on=["file_id", "batch"]).sort_values(
+            ["file_id", "row_number", "rule"], kind="stable", ignore_index=True
+        )
 
     def accepted_rows(self, record: str) -> int:
         """Rows of a record that count."""
@@ -234,22 +268,33 @@ class Lake:
         with duckdb.connect() as connection:
             connection.register("current", current)
             return connection.execute(
-                "select count(*) from read_parquet($files) as r join current as c on r._file_id = c.file_id and r._batch = c.batch"
-                " where r._rejected_by is null", {"files": files}).fetchone()[0]
+                "select count(*) from read_parquet($files) as r"
+                " join current as c on r._file_id = c.file_id and r._batch = c.batch where r._rejected_by is null",
+                {"files": files},
+            ).fetchone()[0]
 
     def data_hash(self) -> str:
         """sha256 over what the marts are made of: which files are loaded, by which rules they were judged, and in which
         order paths brought different ones. Names of files, batches and times of receipt play no part."""
         rows = self.deliveries()
         loaded = _loaded(rows)
-        exported = rows.dropna(subset=["exported_on"]).groupby("file_id")["exported_on"].agg(lambda days: sorted(set(days))).to_dict()
-        files = sorted([item.file_id, item.rules_hash, item.source, exported.get(item.file_id, [])] for item in loaded.itertuples())
-        places = rows[rows["file_id"].isin(loaded["file_id"])].groupby(["path", "file_id"], as_index=False)["sequence"].max()
+        exported = (
+            rows.dropna(subset=["exported_on"])
+            .groupby("file_id")["exported_on"]
+            .agg(lambda days: sorted(set(days)))
+            .to_dict()
+        )
+        files = sorted(
+            [item.file_id, item.rules_hash, item.source, exported.get(item.file_id, [])] for item in loaded.itertuples()
+        )
+        places = (
+            rows[rows["file_id"].isin(loaded["file_id"])].groupby(["path", "file_id"], as_index=False)["sequence"].max()
+        )
         chains = places.sort_values("sequence").groupby("path")["file_id"].agg(list)
         corrected = sorted(chain for chain in chains if len(chain) > 1)
         return hashlib.sha256(json.dumps([files, corrected]).encode()).hexdigest()
 
-    # --- paths -------------------------------------------------------------------------------------------------------
+    # --- paths -----------------------------------------------------------------------------------------------------
 
     def _folders(self) -> dict[Path, pa.Schema]:
         records = {self.root / "records" / record: record_schema(record) for record in RECORDS}

@@ -57,7 +57,9 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
-        held.append(Held(prefix.rstrip("/") or ".", f"the folder cannot be read ({error.strerror}). Mend its permissions."))
+        held.append(
+            Held(prefix.rstrip("/") or ".", f"the folder cannot be read ({error.strerror}). Mend its permissions.")
+        )
         return
     for entry in entries:
         path = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
@@ -69,7 +71,11 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
             continue
         if stat.S_ISDIR(status.st_mode):
             if PurePosixPath(path).suffix.lower() in (".csv", ".tsv", ".txt"):
-                held.append(Held(path, "is a folder with a file's name; what lies in it is taken. Deliver the export as a file."))
+                held.append(
+                    Held(
+                        path, "is a folder with a file's name; what lies in it is taken. Deliver the export as a file."
+                    )
+                )
             _walk(Path(entry.path), path + "/", arrivals, held)
         elif stat.S_ISREG(status.st_mode):
             arrivals.append(Arrival(path, Path(entry.path), status.st_size, status.st_mtime_ns, status.st_ino))
@@ -135,7 +141,10 @@ class Observations:
 
     def save(self) -> None:
         """Keeps what was seen this time; the rest is gone from the landing folder."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self._seen), "utf-8")
-        os.replace(temporary, self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._seen), "utf-8")
+            os.replace(temporary, self._file)
+        except OSError:  # a home that may only be read, or a full disk: nothing rests on this memory
+            temporary.unlink(missing_ok=True)

@@ -27,8 +27,10 @@ def writer_lock(home: Path, timeout_seconds: float = 60) -> Iterator[None]:
         deadline = time.monotonic() + timeout_seconds
         while not _taken(descriptor):
             if time.monotonic() >= deadline:
-                raise UserError(f"SHER2_HOME: {home} is being written by {_holder(descriptor)}. "
-                                f"Waited {timeout_seconds:g} s; wait until it has ended, then try again.")
+                raise UserError(
+                    f"SHER2_HOME: {home} is being written by {_holder(descriptor)}. "
+                    f"Waited {timeout_seconds:g} s; wait until it has ended, then try again."
+                )
             time.sleep(_POLL_SECONDS)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}: {' '.join(sys.argv)[:200]}".encode(errors="replace"), 0)

@@ -5,7 +5,8 @@
 ``landmark``     who is at risk at a landmark, and the last marker value known by then
 ``association``  ROC, Spearman, concordance, logistic regression
 ``kinetics``     confirmed rises, geometric means, mixed model of trajectories
-``metrics``      every analysis of the study: ``compute(marts, study, build_id)``
+``metrics``      every analysis of the study: ``compute(marts, study, build_id)``; what is run stands in ``outcomes``
+                 and ``marker``, where it is written down in ``book``, what it sees of the marts in ``cohort``
 
 A number that cannot be estimated is NaN. An argument that makes no sense is a ValueError that begins with its name.
 Times come back in the unit given; levels are shares of 1.

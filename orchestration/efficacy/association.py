@@ -1,4 +1,4 @@
-"""How two measurements go together: ROC, rank correlation, concordance, logistic odds. Kaplan-Meier and Cox are in survival."""
+"""How two measurements go together: ROC, rank correlation, concordance, logistic odds. Hazards are in survival."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,8 @@ def roc(score: ArrayLike, label: ArrayLike, level: float = 0.95) -> tuple[float,
         label: n booleans or 0/1.
 
     Returns:
-        (auc, ci_low, ci_high), the limits cut off at 0 and 1. NaN without both labels; limits NaN where the variance cannot
-        be estimated (one subject in a group, or complete separation).
+        (auc, ci_low, ci_high), the limits cut off at 0 and 1. NaN without both labels; limits NaN where the variance
+        cannot be estimated (one subject in a group, or complete separation).
 
     Raises:
         ValueError: names the argument: missing values, lengths that differ, labels other than 0 and 1.
@@ -47,11 +47,11 @@ def roc(score: ArrayLike, label: ArrayLike, level: float = 0.95) -> tuple[float,
 
 
 def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, float, float, float]:
-    """Spearman's rank correlation with Fisher's z interval and the standard error of Bonett and Wright (Psychometrika 2000).
+    """Spearman's rank correlation; Fisher's z with the standard error of Bonett and Wright (Psychometrika 2000).
 
     Returns:
-        (rho, ci_low, ci_high, p_value); p by the t distribution with n - 2 degrees of freedom. NaN for fewer than 3 pairs
-        or a constant; limits NaN for fewer than 4 pairs or a perfect correlation.
+        (rho, ci_low, ci_high, p_value); p by the t distribution with n - 2 degrees of freedom. NaN for fewer than 3
+        pairs or a constant; limits NaN for fewer than 4 pairs or a perfect correlation.
 
     Raises:
         ValueError: names the argument: missing values or lengths that differ.
@@ -91,8 +91,11 @@ def concordance(
     event = inputs.indicator("event", event, length=len(time))
     risk = inputs.numbers("risk", risk, length=len(time))
     n = len(time)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) if n else np.zeros((resamples, 0))
-    weights = np.vstack([np.ones(n), draws]).astype(np.float32).T  # (n, 1 + resamples): the first column is the sample itself
+    if n == 0:
+        return NAN, NAN, NAN
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    # One column a resample, after the sample itself: how often each subject was drawn.
+    weights = np.vstack([np.ones(n), draws]).astype(np.float32).T
     won, pairs = np.zeros(resamples + 1), np.zeros(resamples + 1)
     deaths = np.flatnonzero(event)
     for some in np.array_split(deaths, max(len(deaths) * n // 4_000_000, 1)):
@@ -114,8 +117,9 @@ def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level
         frame: a row for each subject; ``outcome`` booleans or 0/1, ``covariates`` numeric and complete.
 
     Returns:
-        A row for each covariate (an intercept is fitted and not shown): term, coef, se, odds_ratio, ci_low, ci_high, z,
-        p_value. attrs: n, events, caveat. All NaN where there is no maximum: one outcome only, no variation, separation.
+        A row for each covariate (an intercept is fitted, not shown): term, coef, se, odds_ratio, ci_low, ci_high, z,
+        p_value. attrs: n, events, caveat. All NaN where there is no maximum: one outcome only, no variation,
+        separation.
 
     Raises:
         ValueError: names the argument: an absent column, a missing value.
@@ -126,10 +130,18 @@ def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level
     x = np.column_stack([inputs.numbers(f"covariates ({name})", frame[name]) for name in covariates])
     coef, se, caveat = _logistic_fit(x, y)
     z = coef / se
-    result = pd.DataFrame({
-        "term": list(covariates), "coef": coef, "se": se, "odds_ratio": np.exp(coef), "ci_low": np.exp(coef - half_level * se),
-        "ci_high": np.exp(coef + half_level * se), "z": z, "p_value": chdtrc(1, z**2),
-    })
+    result = pd.DataFrame(
+        {
+            "term": list(covariates),
+            "coef": coef,
+            "se": se,
+            "odds_ratio": np.exp(coef),
+            "ci_low": np.exp(coef - half_level * se),
+            "ci_high": np.exp(coef + half_level * se),
+            "z": z,
+            "p_value": chdtrc(1, z**2),
+        }
+    )
     result.attrs = {"n": len(y), "events": int(y.sum()), "caveat": caveat}
     return result
 

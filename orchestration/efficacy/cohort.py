@@ -1,4 +1,4 @@
-"""The marts in the shape that the analyses need: selections, joins and unit changes. Nothing that dbt decides is decided again."""
+"""The marts in the shape that the analyses need: selections, joins, units. What dbt decides is not decided again."""
 
 from functools import cached_property
 
@@ -13,12 +13,28 @@ _FLAGS = ("in_treated", "in_efficacy", "in_response_evaluable")
 _NEEDED = {
     "dim_subject": ("subject_id", *_FLAGS, "first_dose_on", "new_therapy_on", "last_alive_on"),
     "fct_her2_delta": (
-        "subject_id", "sample_id", "study_day", "visit_name", "value_ng_ml", "assay", "is_baseline", "baseline_ng_ml",
-        "pct_change", "log2_ratio", "nadir_ng_ml", "change_category", "is_usable",
+        "subject_id",
+        "sample_id",
+        "study_day",
+        "visit_name",
+        "value_ng_ml",
+        "assay",
+        "is_baseline",
+        "baseline_ng_ml",
+        "pct_change",
+        "log2_ratio",
+        "nadir_ng_ml",
+        "change_category",
+        "is_usable",
     ),
     "fct_response": ("subject_id", "evaluator", "is_accepted", "assessed_on", "study_day", "overall_response"),
     "fct_best_response": (
-        "subject_id", "evaluator", "is_responder", "is_confirmed_responder", "has_disease_control", "has_clinical_benefit",
+        "subject_id",
+        "evaluator",
+        "is_responder",
+        "is_confirmed_responder",
+        "has_disease_control",
+        "has_clinical_benefit",
         "best_pct_change",
     ),
     "fct_time_to_event": ("subject_id", "evaluator", "endpoint", "start_on", "duration_days", "is_event"),
@@ -29,7 +45,7 @@ class Cohort:
     """One study's marts, indexed by subject.
 
     Args:
-        marts: mart name -> rows as in CONTRACT.md section 5; a mart may be empty, even of columns.
+        marts: mart name -> rows as dbt builds them; a mart may be empty, even of columns.
 
     Raises:
         ValueError: a mart is absent, or one with rows lacks a column; names both.
@@ -37,6 +53,8 @@ class Cohort:
 
     def __init__(self, marts: dict[str, pd.DataFrame], study: Study):
         self.study = study
+        if "fct_her2_delta" in marts:
+            marts = {**marts, "fct_her2_delta": _as_analysed(marts["fct_her2_delta"])}
         self._marts = {name: _mart(marts, name, columns) for name, columns in _NEEDED.items()}
 
     @cached_property
@@ -61,7 +79,7 @@ class Cohort:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """Usable serum HER2 samples with a value, by subject and day: log2_baseline added."""
+        """Usable serum HER2 samples by subject and day: value_ng_ml and visit_name as analysed, log2_baseline added."""
         rows = self._marts["fct_her2_delta"]
         rows = rows[_true(rows["is_usable"]) & rows["value_ng_ml"].notna() & rows["study_day"].notna()]
         numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio", "nadir_ng_ml"]
@@ -94,9 +112,11 @@ class Cohort:
     def best_responses(self, population: str) -> pd.DataFrame:
         """A row for each member, by the study's evaluator: responses as booleans (no row in the mart: false)."""
         rows = self._marts["fct_best_response"]
-        mine = rows[rows["evaluator"] == self.study.response.evaluator].set_index("subject_id").reindex(self.members(population))
+        mine = rows[rows["evaluator"] == self.study.response.evaluator].set_index("subject_id")
+        mine = mine.reindex(self.members(population))
         flags = ("is_responder", "is_confirmed_responder", "has_disease_control", "has_clinical_benefit")
-        return mine.assign(**{name: _true(mine[name]) for name in flags}, best_pct_change=mine["best_pct_change"].astype(float))
+        best = mine["best_pct_change"].astype(float)
+        return mine.assign(**{name: _true(mine[name]) for name in flags}, best_pct_change=best)
 
     def times(self, endpoint: str, population: str, evaluator: str | None = None) -> pd.DataFrame:
         """Members with a row of the endpoint: duration_days, is_event, and end_day, the study day of its end."""
@@ -107,7 +127,8 @@ class Cohort:
         # The clock may start at enrolment; days of the marker count from the first dose.
         lag = _days(mine["start_on"]) - _days(self.subjects["first_dose_on"].reindex(mine.index))
         days = mine["duration_days"].astype(float)
-        return pd.DataFrame({"duration_days": days, "is_event": _true(mine["is_event"]), "end_day": days + lag.fillna(0)})
+        end_day = days + lag.fillna(0)
+        return pd.DataFrame({"duration_days": days, "is_event": _true(mine["is_event"]), "end_day": end_day})
 
 
 def _mart(marts: dict[str, pd.DataFrame], name: str, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -119,9 +140,18 @@ def _mart(marts: dict[str, pd.DataFrame], name: str, columns: tuple[str, ...]) -
     return marts[name].reindex(columns=list(columns))
 
 
+def _as_analysed(samples: pd.DataFrame) -> pd.DataFrame:
+    """The mart's analysed value (half the lower limit below it) and planned visit in place of what was reported."""
+    if "analysed_value_ng_ml" in samples:
+        samples = samples.assign(value_ng_ml=samples["analysed_value_ng_ml"])
+    if "analysis_visit_name" in samples:
+        samples = samples.assign(visit_name=samples["analysis_visit_name"].where(_true(samples["is_visit_value"])))
+    return samples
+
+
 def _true(values: pd.Series) -> pd.Series:
     """Booleans, a missing one as false."""
-    return values.eq(True).fillna(False).astype(bool)  # noqa: FBT003 -- a comparison, no switch
+    return values.eq(True).fillna(False).astype(bool)
 
 
 def _days(dates: pd.Series) -> pd.Series:

@@ -1,4 +1,4 @@
-"""What every statistic demands of its arguments, and the messages when it does not get it. No statistic is computed here."""
+"""What every statistic demands of its arguments, and the messages when it does not get it. Computes no statistic."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,11 @@ def numbers(name: str, values: ArrayLike, *, length: int | None = None, missing:
         ValueError: not one-dimensional, no numbers, infinite, missing where that is not allowed, or of another length.
     """
     try:
-        array = pd.Series(values).to_numpy(dtype=float, na_value=np.nan) if np.ndim(values) == 1 else np.asarray(values, dtype=float)
+        array = (
+            pd.Series(values).to_numpy(dtype=float, na_value=np.nan)
+            if np.ndim(values) == 1
+            else np.asarray(values, dtype=float)
+        )
     except (TypeError, ValueError):
         raise ValueError(f"{name}: needs numbers") from None
     if array.ndim != 1:

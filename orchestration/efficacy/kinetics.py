@@ -1,4 +1,4 @@
-"""Serum HER2 over time: confirmed rises, geometric means, trajectories. Baselines, deltas and nadirs come from the marts."""
+"""Serum HER2 over time: confirmed rises, geometric means, trajectories. Baseline, change and nadir are the marts'."""
 
 from dataclasses import dataclass
 
@@ -14,33 +14,34 @@ NAN = float("nan")
 def confirmed_rises(samples: pd.DataFrame, rise_pct: float, floor_ng_ml: float) -> pd.DataFrame:
     """Each subject's first rise above the nadir, confirmed and unconfirmed.
 
-    A sample rises when it exceeds the nadir before it by at least ``rise_pct`` per cent and ``floor_ng_ml``. The rise is
-    confirmed when the next sample, in the same assay, does so against the same nadir; it dates from its first sample.
+    A sample rises when it exceeds the nadir before it by at least ``rise_pct`` per cent and ``floor_ng_ml``. The rise
+    is confirmed when the next sample in the same assay does so against the same nadir; it dates from its first sample.
 
     Args:
-        samples: usable samples: subject_id, sample_id, study_day, value_ng_ml, nadir_ng_ml (lowest earlier value, from the
-            mart), assay.
+        samples: usable samples: subject_id, sample_id, study_day, value_ng_ml, nadir_ng_ml (lowest earlier value, from
+            the mart), assay.
 
     Returns:
-        A row for each subject with a sample, indexed by subject_id: rise_day and confirmed_on_day (study days of the first
-        confirmed rise and of the sample that confirms it), first_rise_day (of any rise); NaN where there is none.
+        A row for each subject with a sample, indexed by subject_id: rise_day (study day of the first confirmed rise)
+        and first_rise_day (of any rise); NaN where there is none.
 
     Raises:
         ValueError: a column is absent.
     """
     inputs.columns(samples, samples=["subject_id", "sample_id", "study_day", "value_ng_ml", "nadir_ng_ml", "assay"])
     ordered = samples.sort_values(["subject_id", "study_day", "sample_id"])
-    following = ordered.groupby("subject_id")[["value_ng_ml", "study_day", "assay"]].shift(-1)
-    least = np.maximum(ordered["nadir_ng_ml"] * (1 + rise_pct / 100), ordered["nadir_ng_ml"] + floor_ng_ml) * (1 - 1e-12)
+    following = ordered.groupby(["subject_id", "assay"], dropna=False)["value_ng_ml"].shift(-1)
+    nadir = ordered["nadir_ng_ml"]
+    least = np.maximum(nadir * (1 + rise_pct / 100), nadir + floor_ng_ml) * (1 - 1e-12)  # 12.0 is 20 % above 10.0
     rises = ordered["value_ng_ml"] >= least
-    same_assay = (following["assay"] == ordered["assay"]) | (following["assay"].isna() & ordered["assay"].isna())
-    confirmed = rises & same_assay & (following["value_ng_ml"] >= least)
-    days = pd.DataFrame({
-        "subject_id": ordered["subject_id"],
-        "rise_day": ordered["study_day"].where(confirmed).astype(float),
-        "confirmed_on_day": following["study_day"].where(confirmed).astype(float),
-        "first_rise_day": ordered["study_day"].where(rises).astype(float),
-    })
+    confirmed = rises & (following >= least)
+    days = pd.DataFrame(
+        {
+            "subject_id": ordered["subject_id"],
+            "rise_day": ordered["study_day"].where(confirmed).astype(float),
+            "first_rise_day": ordered["study_day"].where(rises).astype(float),
+        }
+    )
     return days.groupby("subject_id").first()  # the first that is not missing, in order of the days
 
 
@@ -78,8 +79,8 @@ class Slopes:
 def mixed_model(y: np.ndarray, x: np.ndarray, time: np.ndarray, subject: np.ndarray) -> Slopes:
     """Linear mixed model with a random intercept and slope in time for each subject, by REML (Laird and Ware 1982).
 
-    The likelihood is profiled over the fixed effects and the residual variance (Bates et al., J Stat Softw 2015) and needs
-    only each subject's sums of squares, so that thousands of subjects take no longer than dozens.
+    The likelihood is profiled over the fixed effects and the residual variance (Bates et al., J Stat Softw 2015) and
+    needs only each subject's sums of products, so that thousands of subjects are no trouble.
 
     Args:
         y: n responses.
@@ -110,8 +111,12 @@ def mixed_model(y: np.ndarray, x: np.ndarray, time: np.ndarray, subject: np.ndar
     from scipy.optimize import minimize
 
     start = np.array([1.0, 0.0, 0.3])
-    best = minimize(lambda theta: sums.deviance(theta, len(y)), start, method="Nelder-Mead",
-                    options={"xatol": 1e-8, "fatol": 1e-10, "maxiter": 2000, "initial_simplex": start + 0.3 * np.eye(4, 3, -1)})
+    best = minimize(
+        lambda theta: sums.deviance(theta, len(y)),
+        start,
+        method="Nelder-Mead",
+        options={"xatol": 1e-8, "fatol": 1e-10, "maxiter": 2000, "initial_simplex": start + 0.3 * np.eye(4, 3, -1)},
+    )
     coef, covariance = sums.fixed_effects(best.x, len(y))
     return Slopes(coef, np.sqrt(np.diag(covariance)), "" if best.success else "the mixed model did not converge")
 

@@ -1,4 +1,4 @@
-"""Landmark analysis: who is at risk at a fixed time, and what was known of the marker by then. No model is fitted here."""
+"""Landmark analysis: who is at risk at a fixed time, and what was known of the marker by then. Fits no model."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def at(frame: pd.DataFrame, time: str, event: str, landmark: float) -> pd.DataFr
         subjects that had an event or were censored at or before the landmark.
 
     Raises:
-        ValueError: names the argument: an absent column, missing or negative times, a landmark that is no finite number.
+        ValueError: names the argument: an absent column, missing or negative times, a landmark that is not finite.
     """
     inputs.columns(frame, time=time, event=event)
     durations = inputs.durations(f"time ({time})", frame[time])
@@ -29,7 +29,11 @@ def at(frame: pd.DataFrame, time: str, event: str, landmark: float) -> pd.DataFr
     at_risk = durations > landmark
     kept = frame.loc[at_risk].copy()
     kept[time] = durations[at_risk] - landmark
-    kept.attrs = {"excluded_events": int((events & ~at_risk).sum()), "excluded_censored": int((~events & ~at_risk).sum())}
+    left_out = ~at_risk
+    kept.attrs = {
+        "excluded_events": int((events & left_out).sum()),
+        "excluded_censored": int((~events & left_out).sum()),
+    }
     return kept
 
 
@@ -49,5 +53,6 @@ def last_before(samples: pd.DataFrame, landmark_day: int, max_age_days: int) -> 
     """
     inputs.columns(samples, samples=["subject_id", "study_day", "sample_id"])
     early = samples[(samples["study_day"] > 1) & (samples["study_day"] <= landmark_day)]
-    last = early.sort_values(["subject_id", "study_day", "sample_id"]).groupby("subject_id").tail(1).set_index("subject_id")
+    ordered = early.sort_values(["subject_id", "study_day", "sample_id"])
+    last = ordered.groupby("subject_id").tail(1).set_index("subject_id")
     return last[landmark_day - last["study_day"] <= max_age_days]

@@ -55,8 +55,8 @@ def difference_ci(x1: int, n1: int, x2: int, n2: int, level: float = 0.95) -> tu
     p1, p2 = x1 / n1, x2 / n2
     low1, high1 = wilson_ci(x1, n1, level)
     low2, high2 = wilson_ci(x2, n2, level)
-    difference = p1 - p2
-    return difference, difference - float(np.hypot(p1 - low1, high2 - p2)), difference + float(np.hypot(high1 - p1, p2 - low2))
+    difference, below, above = p1 - p2, np.hypot(p1 - low1, high2 - p2), np.hypot(high1 - p1, p2 - low2)
+    return difference, float(difference - below), float(difference + above)
 
 
 def odds_ratio(table: list[list[int]], level: float = 0.95) -> tuple[float, float, float, float]:
@@ -66,8 +66,8 @@ def odds_ratio(table: list[list[int]], level: float = 0.95) -> tuple[float, floa
         table: [[a, b], [c, d]], rows the groups, columns event and no event.
 
     Returns:
-        (estimate, low, high, p); the estimate is NaN where a margin is empty or a zero cell would make it 0 or infinite,
-        a limit is NaN where it is 0 or infinite. The p stands whenever no margin is empty.
+        (estimate, low, high, p); the estimate is NaN where a margin is empty or a zero cell would make it 0 or
+        infinite, a limit is NaN where it is 0 or infinite. The p stands whenever no margin is empty.
 
     Raises:
         ValueError: not two by two, or cells that are no counts.
@@ -83,10 +83,8 @@ def odds_ratio(table: list[list[int]], level: float = 0.95) -> tuple[float, floa
     if not (cells.sum(axis=0).all() and cells.sum(axis=1).all()):
         return NAN, NAN, NAN, NAN
     result = conditional(cells)
-    interval = result.confidence_interval(level)
-    estimate, low, high = (
-        float(value) if np.isfinite(value) and value > 0 else NAN for value in (result.statistic, interval.low, interval.high)
-    )
+    numbers = (result.statistic, *result.confidence_interval(level))
+    estimate, low, high = (float(number) if np.isfinite(number) and number > 0 else NAN for number in numbers)
     return estimate, low, high, float(fisher_exact(cells).pvalue)
 
 

@@ -1,4 +1,4 @@
-"""Times to an event: Kaplan-Meier, quantiles, rates, log-rank, Cox, proportional hazards. Nothing here knows serum HER2.
+"""Times to an event: Kaplan-Meier, quantiles, rates, log-rank, Cox, proportional hazards. No word of serum HER2 here.
 
 Times are in the unit given and come back in it. Intervals of risk are (entry, time]: whoever enters at a time is not at
 risk at it, whoever is censored at a time still is. The numbers equal those of R's survival 3.5.
@@ -25,7 +25,9 @@ _FLAT = 1e3  # a standard error so large (per SD of the covariate) means that th
 # --- Kaplan-Meier -----------------------------------------------------------------------------------------------------
 
 
-def kaplan_meier(time: ArrayLike, event: ArrayLike, entry: ArrayLike | None = None, level: float = 0.95) -> pd.DataFrame:
+def kaplan_meier(
+    time: ArrayLike, event: ArrayLike, entry: ArrayLike | None = None, level: float = 0.95
+) -> pd.DataFrame:
     """Product-limit estimate (Kaplan and Meier, JASA 1958) with log-log limits (Kalbfleisch and Prentice 1980).
 
     Args:
@@ -38,7 +40,8 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, entry: ArrayLike | None = No
         are NaN where survival is 1 or 0. No row for no subjects.
 
     Raises:
-        ValueError: names the argument: missing, infinite or negative times, lengths that differ, an entry not below its time.
+        ValueError: names the argument: missing, infinite or negative times, lengths that differ, an entry not before
+            its time.
     """
     z = ndtri(0.5 + inputs.confidence(level) / 2)
     time, event, entry = _observed(time, event, entry)
@@ -53,10 +56,17 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, entry: ArrayLike | None = No
         log_survival = np.log(np.where(inner, survival, NAN))
         half = z * np.sqrt(variance) / np.abs(log_survival)
         low, high = survival ** np.exp(half), survival ** np.exp(-half)
-    return pd.DataFrame({
-        "time": times, "at_risk": at_risk, "events": events, "censored": left - events, "survival": survival,
-        "ci_low": np.where(inner, low, NAN), "ci_high": np.where(inner, high, NAN),
-    })
+    return pd.DataFrame(
+        {
+            "time": times,
+            "at_risk": at_risk,
+            "events": events,
+            "censored": left - events,
+            "survival": survival,
+            "ci_low": np.where(inner, low, NAN),
+            "ci_high": np.where(inner, high, NAN),
+        }
+    )
 
 
 def quantile(curve: pd.DataFrame, p: float = 0.5) -> tuple[float, float, float]:
@@ -86,8 +96,8 @@ def rate_at(curve: pd.DataFrame, times: ArrayLike) -> pd.DataFrame:
     """Survival at given times, read off a Kaplan-Meier curve.
 
     Returns:
-        A row for each of ``times``, in their order: time, survival, ci_low, ci_high, at_risk (time at or after). NaN past
-        the last observed time, except that once the curve has reached 0 the rate is 0 with limits NaN.
+        A row for each of ``times``, in their order: time, survival, ci_low, ci_high, at_risk (time at or after). NaN
+        past the last observed time, except that once the curve has reached 0 the rate is 0 with limits NaN.
 
     Raises:
         ValueError: ``times`` negative or missing, or ``curve`` lacks a column.
@@ -101,7 +111,9 @@ def rate_at(curve: pd.DataFrame, times: ArrayLike) -> pd.DataFrame:
     unseen = wanted > observed[-1]
     dead = curve["survival"].iloc[-1] == 0
     read = {
-        name: np.where(unseen & ~(dead & (name == "survival")), NAN, np.concatenate([[1.0], curve[name].to_numpy(float)])[row])
+        name: np.where(
+            unseen & ~(dead & (name == "survival")), NAN, np.concatenate([[1.0], curve[name].to_numpy(float)])[row]
+        )
         for name in ("survival", "ci_low", "ci_high")
     }
     next_row = np.searchsorted(observed, wanted, side="left")
@@ -110,7 +122,7 @@ def rate_at(curve: pd.DataFrame, times: ArrayLike) -> pd.DataFrame:
 
 
 def reverse_kaplan_meier(time: ArrayLike, event: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """Median follow-up with limits: Kaplan-Meier of the time to censoring (Schemper and Smith, Control Clin Trials 1996).
+    """Median follow-up: Kaplan-Meier of the time to censoring (Schemper and Smith, Control Clin Trials 1996).
 
     Returns:
         (median, ci_low, ci_high) in the unit of ``time``; NaN where not reached.
@@ -226,14 +238,17 @@ def cox(
         strata: column or columns; each combination has its own baseline hazard.
 
     Returns:
-        A row for each covariate: term, coef, se, hazard_ratio, ci_low, ci_high (of the hazard ratio), z, p_value. attrs:
-        n (rows), events, excluded, log_likelihood, lrt_p (likelihood-ratio test of all terms), caveat (why numbers are
-        NaN, else empty). A term is NaN where its likelihood has no maximum (no events, no variation, separation).
+        A row for each covariate: term, coef, se, hazard_ratio, ci_low, ci_high (of the hazard ratio), z, p_value.
+        attrs: n (rows), events, excluded, log_likelihood, lrt_p (likelihood-ratio test of all terms), caveat (why
+        numbers are NaN, else empty). A term is NaN where its likelihood has no maximum (no events, no variation,
+        separation).
 
     Raises:
         ValueError: names the argument: a column is absent or no number, times are missing, a start not before its stop.
     """
-    return _result(_fit(_Risk.of(frame, stop, event, covariates, start, strata)), list(covariates), inputs.confidence(level))
+    return _result(
+        _fit(_Risk.of(frame, stop, event, covariates, start, strata)), list(covariates), inputs.confidence(level)
+    )
 
 
 def proportional_hazards_test(
@@ -300,12 +315,19 @@ class _Risk:
         columns = [inputs.numbers(f"covariates ({name})", frame[name], missing=True) for name in covariates]
         x = np.column_stack(columns)
         times, died, entry = _observed(
-            frame[stop], frame[event], None if start is None else frame[start], (f"stop ({stop})", f"event ({event})", f"start ({start})")
+            frame[stop],
+            frame[event],
+            None if start is None else frame[start],
+            (f"stop ({stop})", f"event ({event})", f"start ({start})"),
         )
         complete = ~np.isnan(x).any(axis=1) & (frame[strata].notna().all(axis=1).to_numpy() if strata else True)
         x, times, died = x[complete], times[complete], died[complete]
         entry = None if entry is None else entry[complete]
-        group = frame.loc[complete, strata].groupby(strata, sort=True).ngroup().to_numpy() if strata else np.zeros(len(x), int)
+        group = (
+            frame.loc[complete, strata].groupby(strata, sort=True).ngroup().to_numpy()
+            if strata
+            else np.zeros(len(x), int)
+        )
         return cls._arranged(x, times, died, entry, group, int((~complete).sum()))
 
     @classmethod
@@ -330,8 +352,19 @@ class _Risk:
         first = np.flatnonzero(new)
         tie_begin = position[first][tie]
         return cls(
-            x / np.where(scale > 0, scale, 1), scale, stop, event, start, by_stop, by_start, death, np.array([begin, end]),
-            start_span, np.array([tie_begin, tie_begin + size[tie]]), (np.arange(len(death)) - first[tie]) / size[tie], excluded,
+            x / np.where(scale > 0, scale, 1),
+            scale,
+            stop,
+            event,
+            start,
+            by_stop,
+            by_start,
+            death,
+            np.array([begin, end]),
+            start_span,
+            np.array([tie_begin, tie_begin + size[tie]]),
+            (np.arange(len(death)) - first[tie]) / size[tie],
+            excluded,
         )
 
     def sums(self, values: np.ndarray) -> np.ndarray:
@@ -387,28 +420,45 @@ def _fit(risk: _Risk) -> _Fit:
         beta, gain = beta + step, candidate[0] - log_likelihood
         log_likelihood, residuals, variances = candidate
         information = variances.sum(axis=0)
-        if abs(gain) <= 1e-12 * (abs(log_likelihood) + 1) and np.abs(step).max() < 1e-9 or np.abs(beta).max() > 40:
+        if (abs(gain) <= 1e-12 * (abs(log_likelihood) + 1) and np.abs(step).max() < 1e-9) or np.abs(beta).max() > 40:
             break
     with np.errstate(invalid="ignore", divide="ignore"):
         se = np.sqrt(np.diag(np.linalg.pinv(information, rcond=1e-15)))
-    endless = ~(se < _FLAT) | (np.linalg.eigvalsh(information)[0] < _FLAT**-2) & (np.abs(beta) > 10) | (np.abs(beta) > 40)
-    caveat = "monotone likelihood: the covariates separate those with an event from those without" if endless.any() else ""
+    endless = (
+        ~(se < _FLAT) | (np.linalg.eigvalsh(information)[0] < _FLAT**-2) & (np.abs(beta) > 10) | (np.abs(beta) > 40)
+    )
+    caveat = (
+        "monotone likelihood: the covariates separate those with an event from those without" if endless.any() else ""
+    )
     return _Fit(risk, np.where(endless, NAN, beta), np.where(endless, NAN, se), log_likelihood, null, caveat)
 
 
 def _result(fit: _Fit, covariates: list[str], level: float) -> pd.DataFrame:
     scale = np.where(fit.risk.scale > 0, fit.risk.scale, NAN)
     coef, se = fit.beta / scale, fit.se / scale
-    half = ndtri(0.5 + level / 2) * se
-    z = coef / se
-    result = pd.DataFrame({
-        "term": covariates, "coef": coef, "se": se, "hazard_ratio": np.exp(coef), "ci_low": np.exp(coef - half),
-        "ci_high": np.exp(coef + half), "z": z, "p_value": chdtrc(1, z**2),
-    })
-    ratio = 2 * (fit.log_likelihood - fit.log_likelihood_null)
+    half, z = ndtri(0.5 + level / 2) * se, coef / se
+    with np.errstate(over="ignore"):  # a ratio per unit can be beyond any float where the unit is tiny
+        ratio, low, high = np.exp([coef, coef - half, coef + half])
+    result = pd.DataFrame(
+        {
+            "term": covariates,
+            "coef": coef,
+            "se": se,
+            "hazard_ratio": ratio,
+            "ci_low": low,
+            "ci_high": high,
+            "z": z,
+            "p_value": chdtrc(1, z**2),
+        }
+    ).replace(np.inf, NAN)
+    gain = 2 * (fit.log_likelihood - fit.log_likelihood_null)
     result.attrs = {
-        "n": len(fit.risk.x), "events": len(fit.risk.death), "excluded": fit.risk.excluded, "log_likelihood": fit.log_likelihood,
-        "lrt_p": NAN if np.isnan(coef).all() else float(chdtrc(len(covariates), max(ratio, 0))), "caveat": fit.caveat,
+        "n": len(fit.risk.x),
+        "events": len(fit.risk.death),
+        "excluded": fit.risk.excluded,
+        "log_likelihood": fit.log_likelihood,
+        "lrt_p": NAN if np.isnan(coef).all() else float(chdtrc(len(covariates), max(gain, 0))),
+        "caveat": fit.caveat,
     }
     return result
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # study.py imports records.py of this package, and pyarrow is
     from orchestration.study import Study
 
 READER_VERSION = "1"
-"""Raise it when the same bytes under the same study.yaml would read differently: what was refused is then judged again."""
+"""Raise it when the same bytes under the same study.yaml would read differently: what was refused is judged again."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ spelling does not cover (ambiguous, impossible, two-digit years, years before 19
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -19,13 +19,15 @@ _PARTS = ("year", "month", "day", "hour", "minute", "second", "half", "offset")
 _YEAR, _MONTH, _DAY = r"19\d\d|2[01]\d\d", r"0[1-9]|1[0-2]", r"0[1-9]|[12]\d|3[01]"
 _HOUR, _SIXTY, _UNKNOWN = r"[01]\d|2[0-3]", r"[0-5]\d", r"UNK?"
 _OFFSET = r"(?P<offset>Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?"
-_TIME = rf"(?:(?:T| +)(?P<hour>{_HOUR}|-)(?::?(?P<minute>{_SIXTY}|-)(?::?(?P<second>{_SIXTY})(?:[.,]\d+)?)?)?)?{_OFFSET}"
+_MINUTES = rf":?(?P<minute>{_SIXTY}|-)(?::?(?P<second>{_SIXTY})(?:[.,]\d+)?)?"
+_TIME = rf"(?:(?:T| +)(?P<hour>{_HOUR}|-)(?:{_MINUTES})?)?{_OFFSET}"
 _ISO = (
     rf"(?P<year>{_YEAR})(?:-(?P<month>{_MONTH}|{_UNKNOWN}|-)(?:-(?P<day>{_DAY}|{_UNKNOWN}|-))?)?{_TIME}",
     rf"(?P<year>{_YEAR})(?P<month>{_MONTH})(?P<day>{_DAY}){_TIME}",
 )
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_MONTH_NAMES = "January February March April May June July August September October November December".split()
+_MONTH_NAMES = ("January", "February", "March", "April", "May", "June",
+                "July", "August", "September", "October", "November", "December")
 _TOKENS = {
     "Y": rf"(?P<year>{_YEAR})",
     "y": r"(?P<year>\d\d)",
@@ -76,7 +78,8 @@ def moments(texts: pa.Array, style: DateStyle) -> tuple[pa.Array, pa.Array]:
     parts = _parts(texts, style)
     known = _day_text(parts)
     day = mark_unreadable(known, texts)
-    timed = pc.and_(pc.equal(pc.utf8_length(known), 10), pc.and_(_is_number(parts["hour"]), _is_number(parts["minute"])))
+    has_time = pc.and_(_is_number(parts["hour"]), _is_number(parts["minute"]))
+    timed = pc.and_(pc.equal(pc.utf8_length(known), 10), has_time)
     if not pc.any(timed).as_py():
         return day, day
     second = pc.if_else(_is_number(parts["second"]), parts["second"], "00")
@@ -161,7 +164,7 @@ def _zone_offset(texts: pa.Array, zone: ZoneInfo) -> pa.Array:
 def _offset_of_hour(hour: str, zone: ZoneInfo) -> int:
     """Clocks are changed on the hour, so one offset holds for `2025-03-30T02` (local) or `2025-03-30T02Z` (UTC)."""
     moment = datetime.fromisoformat(hour[:13] + ":00")
-    moment = moment.replace(tzinfo=timezone.utc).astimezone(zone) if hour.endswith("Z") else moment.replace(tzinfo=zone)
+    moment = moment.replace(tzinfo=UTC).astimezone(zone) if hour.endswith("Z") else moment.replace(tzinfo=zone)
     return int(moment.utcoffset().total_seconds())
 
 

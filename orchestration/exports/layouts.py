@@ -74,13 +74,13 @@ def choose(name: str, open_as: Callable[[str, str], Table], study: "Study") -> t
                 _check_headings(name, table.headings)
                 return table, outcome
             misfits.append(outcome)
-    if not tables:
+    if refusals and not any(misfit.in_common for misfit in misfits):
         raise refusals[0]
     raise _mismatch(name, max(tables, key=lambda table: len(table.headings)).headings, misfits)
 
 
 def declared(name: str, study: "Study") -> list["Source"]:
-    """Sources of study.yaml whose folder and pattern fit the file's path. A pattern without `/` is for the file's name alone."""
+    """Sources of study.yaml whose folder and pattern fit the path; without `/` a pattern is for the file's name."""
     folder, _, below = name.partition("/")
     if not below:
         folder, below = "", name
@@ -125,8 +125,9 @@ def _by_sdtm(name: str, table: Headed, source: "Source | None", study: "Study") 
     needs = {code: _needs(domain) for code, domain in known.items()}
     code = _domain_code(name, table, needs)
     if code and code not in known and not _missing(table, [("USUBJID",)]):
-        raise Rejected("unknown_domain", f"{name}: SDTM domain {code[:20]!r} holds nothing that the study reads "
-                                         f"({', '.join(known)}). Leave it out, or declare it under sources: in study.yaml.")
+        raise Rejected("unknown_domain", (
+            f"{name}: SDTM domain {code[:20]!r} holds nothing that the study reads ({', '.join(known)}). "
+            "Leave it out, or declare it under sources: in study.yaml."))
     told = code if code in known else None
     domain = known[told or max(known, key=lambda item: _in_common(table, known[item].columns.values()))]
     missing = _missing(table, _needs(domain))
@@ -170,7 +171,8 @@ def _by_site(name: str, table: Headed, source: "Source | None", study: "Study") 
 
         record = max(candidates, key=nearness)
         if not nearness(record)[0]:
-            return Misfit("site", record.name, missing[record] or ("a file name that says the record",), in_common[record])
+            lacks = missing[record] or ("a file name that says the record",)
+            return Misfit("site", record.name, lacks, in_common[record])
     if missing[record]:
         return Misfit("site", record.name, missing[record], in_common[record])
     return _plan(record, "site", candidates[record], source, study)
@@ -193,7 +195,8 @@ def _declared_columns(source: "Source", record: Record) -> dict[str, Headings]:
     return {column.name: columns[column.name] for column in record.columns if column.name in columns}
 
 
-def _plan(record: Record, layout: str, columns: dict[str, Headings], source: "Source | None", study: "Study", **steps) -> Plan:
+def _plan(record: Record, layout: str, columns: dict[str, Headings], source: "Source | None", study: "Study",
+          **steps) -> Plan:
     """The layout's columns read as the source declares; a table without a source is read as a source without wishes."""
     if source is None:
         dates = DateStyle.declared("iso8601", None, study.study.timezone)
@@ -203,8 +206,8 @@ def _plan(record: Record, layout: str, columns: dict[str, Headings], source: "So
     except ValueError as error:
         raise Rejected("declaration", f"study.yaml: sources, {source.name}: {error}.") from None
     columns = {**columns, **_declared_columns(source, record)}
-    return Plan(record, source.name, layout, columns, dates, source.constants, source.codes, source.units, source.subject_id,
-                source.decimal, frozenset(source.missing), **steps)
+    return Plan(record, source.name, layout, columns, dates, source.constants, source.codes, source.units,
+                source.subject_id, source.decimal, frozenset(source.missing), **steps)
 
 
 def _missing(table: Headed, groups: Iterable[Headings]) -> tuple[str, ...]:
@@ -222,21 +225,22 @@ def _check_headings(name: str, headings: list[str]) -> None:
     """Columns are found by heading, so each needs one of its own."""
     if "" in (heading.strip() for heading in headings):
         place = [heading.strip() for heading in headings].index("") + 1
-        raise Rejected("blank_header", f"{name}: line 1: column {place} has no heading. Name it, or leave the column out.")
+        raise Rejected("blank_header", f"{name}: line 1: column {place} has no heading. Name it, or leave it out.")
     folded = [fold_heading(heading) for heading in headings]
     twice = next((heading for heading, fold in zip(headings, folded) if folded.count(fold) > 1), None)
     if twice is not None:
-        raise Rejected("duplicate_header", f"{name}: line 1: the heading {twice!r} stands more than once. Rename one of them.")
+        raise Rejected("duplicate_header", (
+            f"{name}: line 1: the heading {twice!r} stands more than once. Rename one of them."))
 
 
 def _mismatch(name: str, headings: list[str], misfits: list[Misfit]) -> Rejected:
-    nearest = max(misfits, key=lambda misfit: (misfit.in_common, -len(misfit.missing)))
+    nearest = max(misfits, key=lambda misfit: misfit.in_common)  # of equals the first: declared sources stand before
     lacks = f"nearest is {nearest.layout} for {nearest.record}, which lacks {', '.join(nearest.missing)}"
-    if not nearest.in_common:
+    if not nearest.in_common and nearest.layout in ("sdtm", "site"):
         lacks = "no heading is known, sdtm needs USUBJID and site subject_id"
     return Rejected("header_mismatch", (
-        f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. "
-        "Rename the columns, or declare the export under sources: in study.yaml (sher2 layout FILE proposes an entry)."))
+        f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. Rename the columns, or declare the export "
+        "under sources: in study.yaml (sher2 layout FILE proposes an entry)."))
 
 
 def _found(headings: list[str]) -> str:
@@ -246,4 +250,4 @@ def _found(headings: list[str]) -> str:
     if all(re.fullmatch(r"[^\W\d][^\d@]{0,60}\d{0,2}", heading.strip()) for heading in headings):
         shown = ", ".join(heading.strip() for heading in headings[:20])
         return f"found {shown}" + (f" and {len(headings) - 20} more" if len(headings) > 20 else "")
-    return f"found {len(headings)} cells that do not look like headings (is the heading line missing, or not the first?)"
+    return f"found {len(headings)} cells that do not look like headings (is the heading line missing or not the first?)"

@@ -176,8 +176,8 @@ def analyte_keys(analytes: pa.Array, specimens: pa.Array, study: "Study") -> pa.
         always.update((fold_code(code), key) for code in analyte.codes)
         if_serum.update((fold_code(code), key) for code in analyte.codes_if_serum)
     is_serum = pc.starts_with(pc.utf8_upper(specimens), "SERUM")
-    in_serum = by_distinct(analytes, lambda text: if_serum.get(fold_code(text)))
-    return pc.coalesce(by_distinct(analytes, lambda text: always.get(fold_code(text))), pc.if_else(is_serum, in_serum, None))
+    in_serum = pc.if_else(is_serum, by_distinct(analytes, lambda text: if_serum.get(fold_code(text))), None)
+    return pc.coalesce(by_distinct(analytes, lambda text: always.get(fold_code(text))), in_serum)
 
 
 def _misread(batch: pa.RecordBatch, headings: list[str], plan: Plan, fields: Fields) -> pa.Array:

@@ -69,7 +69,7 @@ RECORDS: dict[str, Record] = {
             _optional("sex", "code"),
             _optional("regimen"),
             _optional("enrolled_on", "date"),
-            _optional("reference_start_on", "date"),  # SDTM RFSTDTC: stands in for enrolled_on where nothing better is known
+            _optional("reference_start_on", "date"),  # RFSTDTC: for enrolled_on where nothing better is known
             _optional("death_on", "date"),
             _optional("ihc_score", "code"),
             _optional("ihc_membrane_staining", "code"),

@@ -49,7 +49,8 @@ def domains(variables: Collection[str]) -> dict[str, Domain]:
         "DM": Domain("subjects", _subject(
             site_id="SITEID", age_years="AGE", sex="SEX", regimen=("ACTARM", "ARM"), enrolled_on="RFICDTC",
             reference_start_on="RFSTDTC", death_on="DTHDTC")),
-        "MI": Domain("subjects", _subject(), (("MITESTCD",), ("MISTRESC", "MIORRES")), step=_microscopy, finish=_either_receptor),
+        "MI": Domain("subjects", _subject(), (("MITESTCD",), ("MISTRESC", "MIORRES")), step=_microscopy,
+                     finish=_either_receptor),
         "SUPPDM": Domain("subjects", _subject(), (("QNAM",), ("QVAL",)), told_by=("RDOMAIN", "DM"), step=_supplement),
         "EX": Domain("exposures", _subject(
             treatment="EXTRT", dose="EXDOSE", dose_unit="EXDOSU", start_on="EXSTDTC", started_at="EXSTDTC",
@@ -57,17 +58,18 @@ def domains(variables: Collection[str]) -> dict[str, Domain]:
         "SV": Domain("visits", _subject(visit_name="VISIT", visit_number="VISITNUM", visit_on="SVSTDTC")),
         "LB": Domain("lab_results", _subject(
             sample_id=("LBREFID", "LBSPID"), analyte="LBTESTCD", value="LBORRES", unit="LBORRESU", collected_at="LBDTC",
-            reported_at="LBRPTDTC", result_status=("LBRSTAT", "LBSTAT"), visit_name="VISIT", specimen="LBSPEC", laboratory="LBNAM",
-            assay=("LBMETHOD", "LBANMETH"), lloq="LBLLOQ", uloq="LBULOQ"), step=_laboratory),
+            reported_at="LBRPTDTC", result_status=("LBRSTAT", "LBSTAT"), visit_name="VISIT", specimen="LBSPEC",
+            laboratory="LBNAM", assay=("LBMETHOD", "LBANMETH"), lloq="LBLLOQ", uloq="LBULOQ"), step=_laboratory),
         "TU": Domain("tumor_identifications", _subject(
-            lesion_id="TULNKID", role=("TUSTRESC", "TUORRES"), location="TULOC", method="TUMETHOD", identified_on="TUDTC",
-            visit_name="VISIT", **_reader("TU")), dispensable=frozenset({"identified_on"} if "VISIT" in variables else ())),
+            lesion_id="TULNKID", role=("TUSTRESC", "TUORRES"), location="TULOC", method="TUMETHOD",
+            identified_on="TUDTC", visit_name="VISIT", **_reader("TU")),
+            dispensable=frozenset({"identified_on"} if "VISIT" in variables else ())),
         "TR": Domain("tumor_measurements", _subject(
             lesion_id="TRLNKID", test="TRTESTCD", value=pair[0], unit=pair[1], assessed_on="TRDTC", visit_name="VISIT",
             status="TRSTAT", method="TRMETHOD", **_reader("TR"))),
         "RS": Domain("tumor_responses", _subject(
-            test="RSTESTCD", value=("RSSTRESC", "RSORRES"), assessed_on="RSDTC", visit_name="VISIT", lesion_id="RSLNKID",
-            **_reader("RS")), step=_criteria),
+            test="RSTESTCD", value=("RSSTRESC", "RSORRES"), assessed_on="RSDTC", visit_name="VISIT",
+            lesion_id="RSLNKID", **_reader("RS")), step=_criteria),
         "DS": Domain("dispositions", _subject(category="DSCAT", term=("DSDECOD", "DSTERM"), occurred_on="DSSTDTC")),
         "CM": Domain("therapies", _subject(treatment="CMTRT", category="CMCAT", started_on="CMSTDTC")),
         "SS": Domain("survival_status", _subject(status=("SSSTRESC", "SSORRES"), assessed_on="SSDTC"), step=_survival),
@@ -112,7 +114,7 @@ def _in_original_unit(triple: str) -> str | None:
 
 
 def _criteria(picked: Columns, fields: Fields, study: "Study") -> None:
-    """A response by other criteria, or another scale altogether, keeps its category in the test's name and so is not used."""
+    """A response by other criteria, or another scale, carries its category in the test and so is not used."""
     category = fields["RSCAT"]
     is_recist = by_distinct(category, lambda text: "".join(fold_code(text).split()) in _RECIST, pa.bool_())
     other = join(category, ":", picked["test"])
@@ -134,7 +136,8 @@ def _microscopy(picked: Columns, fields: Fields, study: "Study") -> None:
     result = fields.first_filled(("MISTRESC", "MIORRES"))
     is_her2 = pc.equal(test, "HER2")
     hybridised = pc.fill_null(pc.match_substring_regex(method, r"ISH\b|HYBRIDI[SZ]ATION"), False)
-    stained = pc.coalesce(pc.match_substring_regex(method, r"IHC|IMMUNOHISTO"), pc.match_substring_regex(result, r"^[0-3]\+?$"))
+    by_score = pc.match_substring_regex(result, r"^[0-3]\+?$")  # tells the method where none is given
+    stained = pc.coalesce(pc.match_substring_regex(method, r"IHC|IMMUNOHISTO"), by_score)
     picked["ihc_score"] = pc.if_else(pc.and_(is_her2, stained), result, None)
     picked["ish_status"] = pc.if_else(pc.and_(is_her2, hybridised), result, None)
     picked["her2_tested_on"] = pc.if_else(is_her2, fields["MIDTC"], None)

@@ -37,7 +37,8 @@ _AS_CSV = "Export the table as CSV"
 TEXT = Format("delimited text", b"", (".csv", ".tsv", ".tab", ".txt"), module="orchestration.exports.delimited")
 FORMATS = (  # the first that fits; text is what nothing else is
     Format("gzip", rb"\x1f\x8b", (".gz", ".tgz"), "Unpack it and deliver the file inside"),
-    Format("an XLSX workbook", rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])", (".xlsx", ".xlsm"), "Save the sheet as CSV (UTF-8)"),
+    Format("an XLSX workbook", rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])", (".xlsx", ".xlsm"),
+           "Save the sheet as CSV (UTF-8)"),
     Format("a ZIP archive", rb"PK(?:\x03\x04|\x05\x06)", (".zip",), "Unpack it and deliver the files inside"),
     Format("an old Office document", rb"\xd0\xcf\x11\xe0", (".xls",), "Save the sheet as CSV (UTF-8)"),
     Format("a compressed file", rb"BZh[1-9]|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", (".bz2", ".xz", ".zst", ".7z"),
@@ -46,14 +47,15 @@ FORMATS = (  # the first that fits; text is what nothing else is
     Format("a SAS data set", rb"\x00{12}\xc2\xea\x81\x60", (".sas7bdat",), _AS_CSV),
     Format("Parquet", rb"PAR1", (".parquet",), _AS_CSV),
     Format("DICOM", rb".{128}DICM", (".dcm",), "Export the measurements as CSV"),
-    Format("HL7 v2", rb"(?:\xef\xbb\xbf)?\x0b?\s*(?:MSH|FHS|BHS)\|", (".hl7",), "Have the laboratory export its results as CSV"),
+    Format("HL7 v2", rb"(?:\xef\xbb\xbf)?\x0b?\s*(?:MSH|FHS|BHS)\|", (".hl7",),
+           "Have the laboratory export its results as CSV"),
     Format("HTML", _BLANK + rb"(?i:<!doctype html|<html|<head|<body)", (".html", ".htm"),
            "It is a web page, perhaps of a failed download: fetch the export again"),
     Format("XML", _BLANK + rb"<[?!A-Za-z]", (".xml",), _AS_CSV),
     Format("JSON", _BLANK + rb"(?:\{\s*[\"}]|\[\s*[\[{\"\]])", (".json", ".ndjson"), _AS_CSV),
     Format("PDF", rb"%PDF", (".pdf",), "Ask the sender for the table as CSV"),
-    Format("an image", rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\x00|MM\x00\*", (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff"),
-           "Ask the sender for the table as CSV"),
+    Format("an image", rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\x00|MM\x00\*",
+           (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff"), "Ask the sender for the table as CSV"),
 )
 
 

@@ -17,14 +17,16 @@ import pyarrow.compute as pc
 from orchestration.exports.records import UNREADABLE
 from orchestration.settings import DBT_PROJECT
 
+_TEXT = pa.string()
 _SIMPLE_NUMBER = r"^-?\d{1,15}(\.\d{1,30})?$"
 _OTHER_NUMBER = r"^[+-]?(\d{1,15}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,2})?$"
 _LARGEST_EXPONENT = 15  # beyond it lies no dose, age, diameter or concentration
 _RESULT = r"^(?P<operator><=|>=|≤|≥|<|>)?\s*(?P<number>[-+.,\d][-+.,\dEe]*)\s*(?P<flag>HH|LL|H|L|\*)?$"
-_BELOW_LIMIT = frozenset(
-    "<LLOQ <LOQ <LOD BLQ BLOQ BQL BLLOQ ND NOTDETECTED UNDETECTABLE BELOWLLOQ BELOWLOQ BELOWLIMITOFQUANTIFICATION"
-    " BELOWLIMITOFQUANTITATION BELOWDETECTIONLIMIT".split())
-_ABOVE_LIMIT = frozenset(">ULOQ >LOQ ALQ AULOQ ABOVEULOQ ABOVELIMITOFQUANTIFICATION ABOVELIMITOFQUANTITATION".split())
+_BELOW_LIMIT = frozenset({
+    "<LLOQ", "<LOQ", "<LOD", "BLQ", "BLOQ", "BQL", "BLLOQ", "ND", "NOTDETECTED", "UNDETECTABLE", "BELOWLLOQ",
+    "BELOWLOQ", "BELOWLIMITOFQUANTIFICATION", "BELOWLIMITOFQUANTITATION", "BELOWDETECTIONLIMIT"})
+_ABOVE_LIMIT = frozenset({
+    ">ULOQ", ">LOQ", "ALQ", "AULOQ", "ABOVEULOQ", "ABOVELIMITOFQUANTIFICATION", "ABOVELIMITOFQUANTITATION"})
 
 
 def fold_code(text: str) -> str:
@@ -40,7 +42,7 @@ def fold_unit(text: str) -> str:
 
 @cache
 def seed(name: str, key: tuple[str, ...], value: str) -> dict[tuple[str, ...], str]:
-    """Two-sided view of a dbt seed: the key columns' texts -> the value column's."""
+    """A dbt seed as a look-up: texts of the key columns -> text of the value column."""
     with (DBT_PROJECT / "seeds" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return {tuple(row[column] for column in key): row[value] for row in csv.DictReader(file)}
 
@@ -54,7 +56,7 @@ def join(*parts: pa.Array | str) -> pa.Array:
     return pc.binary_join_element_wise(*parts, "")
 
 
-def by_distinct(texts: pa.Array, spell: Callable[[str], object], kind: pa.DataType = pa.string()) -> pa.Array:
+def by_distinct(texts: pa.Array, spell: Callable[[str], object], kind: pa.DataType = _TEXT) -> pa.Array:
     """Apply a Python function once to each different text; null stays null."""
     encoded = texts.dictionary_encode()
     return pa.array([spell(text) for text in encoded.dictionary.to_pylist()], kind).take(encoded.indices)
@@ -72,7 +74,7 @@ def codes(texts: pa.Array) -> pa.Array:
 
 
 def numbers(texts: pa.Array, decimal: str) -> pa.Array:
-    """Plain decimal text; null for what is no number as declared (other decimal mark, thousands marks, NaN, inf ...)."""
+    """Plain decimal text; null for what is no number as declared (other decimal mark, thousands marks, NaN ...)."""
     if decimal == ",":
         texts = pc.if_else(pc.match_substring(texts, "."), None, pc.replace_substring(texts, ",", "."))
     simple = pc.match_substring_regex(texts, _SIMPLE_NUMBER)

@@ -1,5 +1,6 @@
 """Reads the published warehouse: rows as they stand, in a fixed order. Nothing is calculated beyond counting rows."""
 
+import math
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,8 @@ _QUERIES = {
             analysis, endpoint, population, status, reason""",
     "subjects": """
         select subject_id, her2_status, coalesce(in_treated, false) as in_treated,
-            coalesce(in_efficacy, false) as in_efficacy, coalesce(in_response_evaluable, false) as in_response_evaluable,
+            coalesce(in_efficacy, false) as in_efficacy,
+            coalesce(in_response_evaluable, false) as in_response_evaluable,
             first_dose_on, last_dose_on, death_on, discontinued_on
         from marts.dim_subject order by subject_id""",
     "her2": """
@@ -52,7 +54,8 @@ _QUERIES = {
         from marts.fct_response where evaluator = $evaluator and is_accepted
         order by subject_id, assessed_on, visit_name""",
     "best_responses": """
-        select subject_id, best_overall_response, confirmed_best_overall_response, is_confirmed_responder, first_response_on,
+        select subject_id, best_overall_response, confirmed_best_overall_response, is_responder, is_confirmed_responder,
+            first_response_on,
             best_pct_change
         from marts.fct_best_response where evaluator = $evaluator order by subject_id""",
     "times": """
@@ -98,12 +101,21 @@ class Published:
         """Subjects of an analysis set, by its flag in dim_subject."""
         return {subject.subject_id for subject in self.subjects if getattr(subject, population)}
 
-    def estimate(self, analysis: str, endpoint: str, statistic: str, population: str, stratum: str | None = None,
-                 term: str | None = None) -> Row | None:
+    def estimate(
+        self,
+        analysis: str,
+        endpoint: str,
+        statistic: str,
+        population: str,
+        stratum: str | None = None,
+        term: str | None = None,
+    ) -> Row | None:
         """The row of metrics.estimates for a whole population (or one stratum); None where the analysis was not run."""
         found = [
-            row for row in self.estimates
-            if (row.analysis, row.endpoint, row.statistic, row.population) == (analysis, endpoint, statistic, population)
+            row
+            for row in self.estimates
+            if (row.analysis, row.endpoint, row.statistic, row.population)
+            == (analysis, endpoint, statistic, population)
             and (row.stratum in WHOLE if stratum is None else row.stratum == stratum)
             and (term is None or row.term == term)
         ]
@@ -112,7 +124,8 @@ class Published:
     def curve(self, endpoint: str, population: str, stratum: str | None = None) -> list[Row]:
         """Rows of one Kaplan-Meier curve in order of time."""
         return [
-            row for row in self.curves
+            row
+            for row in self.curves
             if (row.endpoint, row.population) == (endpoint, population)
             and (row.stratum in WHOLE if stratum is None else row.stratum == stratum)
         ]
@@ -127,7 +140,14 @@ def read(warehouse: Path, study: Study) -> Published:
     with connect(warehouse, read_only=True) as connection:
         tables = {}
         for name, query in _QUERIES.items():
-            cursor = connection.execute(query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None)
+            cursor = connection.execute(
+                query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None
+            )
             row = namedtuple(name, [column[0] for column in cursor.description])
-            tables[name] = [row(*values) for values in cursor.fetchall()]
+            tables[name] = [row(*map(_known, values)) for values in cursor.fetchall()]
     return Published(**tables)
+
+
+def _known(value: Any) -> Any:
+    """NaN is how floating point says missing."""
+    return None if isinstance(value, float) and math.isnan(value) else value

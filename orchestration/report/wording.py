@@ -20,18 +20,22 @@ _ENDPOINTS = {
 }
 _STATISTICS = {
     "proportion": "rate",
-    "median_months": "median (months)",
-    "median_days": "median (days)",
-    "hazard_ratio": "hazard ratio",
-    "odds_ratio": "odds ratio",
     "logrank_p": "log-rank test",
+    "lrt_p": "likelihood-ratio test",
     "chi2": "χ²",
     "c_index": "C-index",
     "auc": "AUC",
     "spearman_rho": "Spearman ρ",
-    "slope_difference": "difference of slopes (log2 per week)",
+    "slope_difference": "difference of slopes (log2 a week)",
 }
-_TERMS = {"log2_ratio": "per doubling of sHER2", "log2_baseline": "per doubling of baseline sHER2"}
+_UNITS = {"_months": " (months)", "_days": " (days)", "_ng_ml": " (ng/mL)"}
+_TERMS = {
+    "log2_ratio": "per doubling of sHER2",
+    "log2_ratio_unadjusted": "per doubling of sHER2, unadjusted",
+    "log2_baseline": "per doubling of baseline sHER2",
+    "fall_20": "with fall of sHER2",
+    "no_fall_20": "without fall of sHER2",
+}
 _RESPONSES = {
     "CR": "complete response",
     "PR": "partial response",
@@ -46,7 +50,7 @@ _RESPONSES = {
 
 def fixed(value: Number | None, places: int = 1) -> str:
     """Round half up to ``places`` decimals, as a person would (0.25 -> 0.3); a missing value is NE."""
-    if value is None or value != value:
+    if value is None:
         return NOT_ESTIMABLE
     # str() first: the shortest text of a float is the number that was meant, its binary expansion is not.
     rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
@@ -55,12 +59,12 @@ def fixed(value: Number | None, places: int = 1) -> str:
 
 def percent(value: Number | None) -> str:
     """A share of 1 as a percentage with one decimal, without its sign."""
-    return NOT_ESTIMABLE if value is None or value != value else fixed(Decimal(str(value)) * 100)
+    return NOT_ESTIMABLE if value is None else fixed(Decimal(str(value)) * 100)
 
 
 def p_value(value: Number | None) -> str:
     """Three decimals, and never 0.000 or 1.000 for what is neither."""
-    if value is None or value != value:
+    if value is None:
         return NOT_ESTIMABLE
     if value < 0.001:
         return "< 0.001"
@@ -68,20 +72,22 @@ def p_value(value: Number | None) -> str:
 
 
 def count(value: Number | None) -> str:
-    return "\u2013" if value is None or value != value else fixed(value, 0)
+    return "\u2013" if value is None else fixed(value, 0)
 
 
 def quantity(statistic: str, value: Number | None) -> str:
     """An estimate or a limit in the unit that its statistic is read in: shares in %, months to one decimal."""
     if is_share(statistic):
-        return percent(value) if value is None or value != value else f"{percent(value)}{_NARROW_SPACE}%"
-    if statistic.endswith(("_months", "_days")):
+        return percent(value) if value is None else f"{percent(value)}{_NARROW_SPACE}%"
+    if statistic.endswith("_p"):
+        return p_value(value)
+    if statistic.endswith(("_months", "_days", "_ng_ml")):
         return fixed(value)
     return fixed(value, 3 if statistic.startswith("slope") else 2)
 
 
 def is_share(statistic: str) -> bool:
-    return statistic == "proportion" or statistic.startswith(("rate_", "share"))
+    return statistic in ("proportion", "sensitivity", "specificity") or statistic.startswith(("rate_", "share"))
 
 
 def interval(statistic: str, low: Number | None, high: Number | None) -> str:
@@ -107,11 +113,18 @@ def endpoint(name: str) -> str:
 def statistic(name: str) -> str:
     if name.startswith("rate_") and name.endswith("m"):
         return f"rate at {name[5:-1]} months"
-    return _STATISTICS.get(name, spaced(name))
+    unit = next((ending for ending in _UNITS if name.endswith(ending)), "")
+    return _STATISTICS.get(name, spaced(name.removesuffix(unit)) + _UNITS.get(unit, ""))
 
 
 def term(name: str | None) -> str:
     return _TERMS.get(name or "", spaced(name))
+
+
+def group(stratum: str) -> str:
+    """``week 6: no_fall_20`` as a reader says it."""
+    head, _, tail = stratum.partition(": ")
+    return f"{head}, {term(tail)}" if tail else head
 
 
 def response(code: str) -> str:
@@ -125,3 +138,22 @@ def spaced(name: str | None) -> str:
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
     """``1 patient``, ``2 patients``."""
     return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def relation(p: float) -> str:
+    """``= 0.012`` or ``< 0.001``, to stand after a p."""
+    text = p_value(p)
+    return text if text[0] in "<>" else f"= {text}"
+
+
+def level(value: Number | None) -> str:
+    """``95 %``, of a confidence level."""
+    return f"{fixed(float(value or 0.95) * 100, 0)} %"
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def ordinal(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")

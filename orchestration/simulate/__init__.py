@@ -4,7 +4,6 @@
 ``deliveries`` cuts it into dated files. Knows no Dagster, no database and no rule of the analysis.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.errors import UserError
@@ -19,7 +18,7 @@ def write_study(
     seed: int,
     layout: str = "sdtm",
     null: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: deliveries.Progress | None = None,
 ) -> None:
     """Simulate a study and write its exports into ``out``/{clinical,lab,imaging}. Same arguments, same bytes.
 
@@ -28,7 +27,7 @@ def write_study(
         subjects: how many give consent; a few of them are never treated or not HER2-low.
         layout: ``sdtm``, or ``site``, whose files study.yaml maps under ``sources``.
         null: serum HER2 looks the same but is unrelated to tumour burden and outcome.
-        progress: called with the number of tables written and of all tables.
+        progress: called with the number of tables written, the number of all, and the name of the last one.
 
     Raises:
         UserError: an argument is out of range, or ``out`` holds another study or cannot be written.

@@ -106,13 +106,12 @@ def months(every: int) -> list[tuple[str, int]]:
     return [(str(date), int(date.astype(int))) for date in days]
 
 
-def deliver(
-    out: Path, exports: list[Export], subjects: int, progress: Callable[[int, int], None] | None = None
-) -> None:
-    """Write all files below ``out``.
+Progress = Callable[[int, int, str], None]
+"""Called with the number of tables written, the number of all, and the name of the last one."""
 
-    Args:
-        progress: called with the number of tables written and of all tables.
+
+def deliver(out: Path, exports: list[Export], subjects: int, progress: Progress | None = None) -> None:
+    """Write all files below ``out``.
 
     Raises:
         UserError: ``out`` cannot be written, or holds a file of the same name with other content.
@@ -126,7 +125,7 @@ def deliver(
         for path, content in files(export, subjects):
             _write(out / path, content)
         if progress:
-            progress(done, len(exports))
+            progress(done, len(exports), f"{export.folder}/{export.stem}")
 
 
 def files(export: Export, subjects: int) -> Iterator[tuple[str, bytes]]:

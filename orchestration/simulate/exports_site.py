@@ -241,8 +241,8 @@ def _german(**changes: str) -> dict[str, str]:
         "Ergebnis": "9,9",
         "Einheit": "µg/L",
         "Methode": codes.ASSAYS[codes.ELISA],
-        "Untergrenze": "4.5",
-        "Obergrenze": "100.0",
+        "Untergrenze": "4,5",
+        "Obergrenze": "100,0",
         "Visite": "UNSCHEDULED",
         "Status": "E",
     } | changes

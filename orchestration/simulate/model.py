@@ -42,6 +42,11 @@ class Streams:
         return 1 + np.floor(-np.log1p(-self.uniform(purpose, *shape)) / per_week * 7).astype(np.int64)
 
 
+def pick(draw: np.ndarray, *shares: float) -> np.ndarray:
+    """Index of the share that a uniform draw falls into; the last one takes the rest."""
+    return np.searchsorted(np.cumsum(shares), draw, side="right")
+
+
 @dataclass(frozen=True)
 class Tumour:
     """A patient's lesions under treatment: targets first, then non-targets; (subjects, lesions) arrays.
@@ -84,15 +89,13 @@ def draw_tumour(streams: Streams, subjects: int, whose: str) -> Tumour:
     lesions = codes.TARGETS + codes.NON_TARGETS
     # Each organ stands twice in the lottery: RECIST takes at most two targets from one.
     lottery = np.repeat(np.arange(len(codes.ORGANS)), 2)
-    keys = np.log(codes.ORGAN_WEIGHTS)[lottery] - np.log(
-        -np.log(streams.uniform(f"{whose}: organs", subjects, lottery.size))
-    )
+    luck = -np.log(-np.log(streams.uniform(f"{whose}: organs", subjects, lottery.size)))
+    keys = np.log(codes.ORGAN_WEIGHTS)[lottery] + luck
     organ = lottery[np.argsort(-keys, axis=1, kind="stable")[:, :lesions]]
 
     counts = streams.uniform(f"{whose}: lesion counts", subjects, 2)
-    targets = np.searchsorted(np.cumsum([0.02, 0.22, 0.27, 0.24, 0.14]), counts[:, 0], side="right")
-    non_targets = np.searchsorted(np.cumsum([0.25, 0.35, 0.25]), counts[:, 1], side="right")
-    non_targets = np.maximum(non_targets, targets == 0)
+    targets = pick(counts[:, 0], 0.02, 0.22, 0.27, 0.24, 0.14)
+    non_targets = np.maximum(pick(counts[:, 1], 0.25, 0.35, 0.25), targets == 0)
     slot = np.arange(lesions)
     exists = np.where(slot < codes.TARGETS, slot < targets[:, None], slot - codes.TARGETS < non_targets[:, None])
 
@@ -105,19 +108,14 @@ def draw_tumour(streams: Streams, subjects: int, whose: str) -> Tumour:
     exceptional = streams.uniform(f"{whose}: exceptional", subjects) < 0.05
     logit = -1.80 + 1.75 * patient[:, 0, None] + 0.35 * lesion[:, :, 0]
     logit = np.where(exceptional[:, None], logit - 6, logit)
+    growth = 0.32 * patient[:, 0, None] + 0.38 * patient[:, 2, None] + 0.10 * lesion[:, :, 2]
     return Tumour(
         baseline_mm=np.where(exists, diameter, 0),
         organ=organ,
         resistant=1 / (1 + np.exp(-logit)),
         kill_per_week=0.28 * np.exp(0.40 * patient[:, 1, None] + 0.15 * lesion[:, :, 1]),
-        growth_per_week=0.0245
-        * np.exp(0.32 * patient[:, 0, None] + 0.38 * patient[:, 2, None] + 0.10 * lesion[:, :, 2]),
+        growth_per_week=0.0245 * np.exp(growth),
     )
-
-
-def pick(draw: np.ndarray, *shares: float) -> np.ndarray:
-    """Index of the share that a uniform draw falls into; the last one takes the rest."""
-    return np.searchsorted(np.cumsum(shares), draw, side="right")
 
 
 @dataclass(frozen=True)
@@ -196,162 +194,204 @@ def fate(streams: Streams, tumour: Tumour, n: int) -> tuple[np.ndarray, np.ndarr
 
 @dataclass(frozen=True)
 class Scans:
-    """What imaging found: (subjects, scans) arrays, baseline first, and how treatment ended."""
+    """What the radiologist wrote down, had every scan been done; (subjects, scans) arrays, baseline first."""
 
     day: np.ndarray  # since the first dose
-    seen: np.ndarray  # the scan took place
     state: np.ndarray  # (subjects, scans, lesions)
-    tenths: np.ndarray  # (subjects, scans, lesions) as read; 50 too small to measure
-    target: np.ndarray  # response codes as the investigator reported them
+    tenths: np.ndarray  # (subjects, scans, lesions) of a millimetre; 50 where too small to measure, 0 where absent
+
+    @property
+    def target_state(self) -> np.ndarray:
+        return self.state[:, :, : codes.TARGETS]
+
+    @property
+    def target_tenths(self) -> np.ndarray:
+        return self.tenths[:, :, : codes.TARGETS]
+
+    @property
+    def other_state(self) -> np.ndarray:
+        return self.state[:, :, codes.TARGETS :]
+
+    @property
+    def sums(self) -> np.ndarray:
+        """Sum of the targets that were measured."""
+        return self.target_tenths.sum(axis=2)
+
+    @property
+    def is_complete(self) -> np.ndarray:
+        return (self.target_state != codes.NOT_DONE).all(axis=2)
+
+
+def scan_lesions(streams: Streams, people: Subjects, tumour: Tumour, n: int) -> Scans:
+    """Measure every lesion at every planned scan, with jitter of the day and a reader's error of about 5 %."""
+    lesions = codes.TARGETS + codes.NON_TARGETS
+    planned = 7 * np.array(codes.IMAGING_WEEKS)
+    jitter = np.clip(np.round(2.5 * streams.normal("scan jitter", n, codes.SCANS)), -6, 6).astype(np.int64)
+    jitter += np.where(streams.uniform("late scans", n, codes.SCANS) < 0.03, 7, 0)
+    baseline = -streams.days("baseline scan", 1, 24, n)
+    baseline -= np.where(streams.uniform("early baseline", n) < 0.015, 12, 0)  # some outside the window of 28 days
+    day = np.concatenate([baseline[:, None], planned + jitter], axis=1)
+
+    is_target = np.arange(lesions) < codes.TARGETS
+    is_node = (tumour.organ == codes.NODE)[:, None, :]
+    mass = np.stack([tumour.remaining(lesion, day) for lesion in range(lesions)], axis=2)
+    rest_mm = np.where(is_node, 5, 0)  # a healed node stays as a normal one
+    size_mm = rest_mm + (tumour.baseline_mm[:, None, :] - rest_mm) * np.cbrt(mass)
+    error = np.exp(0.05 * streams.normal("reading", n, codes.SCANS + 1, lesions))
+    tenths = np.round(10 * size_mm * error).astype(np.int64)
+    tenths[:, 0] = np.maximum(tenths[:, 0], np.where(is_node[:, 0], 150, 100))  # chosen because they measured so much
+    tenths = np.where(people.coarse[:, None, None], (tenths + 5) // 10 * 10, tenths)
+
+    target = np.select(
+        [~is_node & (size_mm < 3.2), ~is_node & (size_mm < 5)], [codes.ABSENT, codes.TOO_SMALL], codes.MEASURED
+    )
+    other = np.where(size_mm < np.where(is_node, 9, 3.2), codes.ABSENT, codes.PRESENT)
+    worse = (mass > 6 * np.minimum.accumulate(mass, axis=1)) & (mass > 1.2)
+    state = np.where(is_target, target, np.where(worse, codes.UNEQUIVOCAL, other))
+    state[streams.uniform("not done", n, codes.SCANS + 1, lesions) < 0.006] = codes.NOT_DONE
+    state[:, 0] = np.where(is_target, codes.MEASURED, codes.PRESENT)
+    state = np.where(tumour.baseline_mm[:, None, :] > 0, state, codes.NEVER_SEEN)
+    return Scans(day, state, np.select([state == codes.TOO_SMALL, state == codes.MEASURED], [50, tenths], 0))
+
+
+@dataclass(frozen=True)
+class Assessments:
+    """What the investigator reported, and which scans took place; (subjects, scans) arrays, baseline first."""
+
+    seen: np.ndarray
+    target: np.ndarray  # codes of a response
     non_target: np.ndarray
     overall: np.ndarray
-    new_from: np.ndarray  # scan at which new lesions were first seen; SCANS + 1: none
-    sum_tenths: np.ndarray  # -1 when incomplete
-    progression: np.ndarray  # day of the investigator's PD, else NEVER
-    therapy: np.ndarray  # day of new anticancer therapy, else NEVER
-    end: np.ndarray  # last day on treatment
-    reason: np.ndarray  # disposition code; -1: still treated at the cut-off
+    new_from: np.ndarray  # by subject: scan at which new lesions were first seen; SCANS + 1: none
+    progression: np.ndarray  # by subject: day of the first PD, else NEVER
+    goes_on: np.ndarray  # by subject: treated beyond progression
 
 
-def image(streams: Streams, subjects: Subjects, tumour: Tumour, n: int, alive: np.ndarray, new: np.ndarray) -> Scans:
-    """Read the lesions scan by scan, report responses, and let progression end treatment.
+def assess(
+    streams: Streams, tumour: Tumour, scans: Scans, n: int, last_scan: np.ndarray, new: np.ndarray
+) -> Assessments:
+    """Report scan by scan, with the odd human error; imaging ends with progression.
 
     Args:
-        alive: last day, since the first dose, on which the subject can be seen (death, drop-out, cut-off).
+        last_scan: last day on which a subject comes to a scan; before the first dose for those never treated.
         new: day of the first new lesion.
     """
-    lesions = codes.TARGETS + codes.NON_TARGETS
-    jitter = np.clip(np.round(2.5 * streams.normal("scan jitter", n, codes.SCANS)), -6, 6).astype(np.int64)
-    late = streams.uniform("late scans", n, codes.SCANS)
-    jitter += np.where(late < 0.03, 7, 0)
-    day = np.concatenate(
-        [-streams.days("baseline scan", 1, 24, n)[:, None], 7 * np.array(codes.IMAGING_WEEKS) + jitter], axis=1
-    )
-    day[:, 0] -= np.where(streams.uniform("early baseline", n) < 0.015, 12, 0)
+    has_lesion = tumour.baseline_mm > 0
+    is_target, is_node = has_lesion[:, : codes.TARGETS], tumour.organ[:, : codes.TARGETS] == codes.NODE
+    has_target, has_other = is_target.any(axis=1), has_lesion[:, codes.TARGETS :].any(axis=1)
     missed = streams.uniform("missed scans", n, codes.SCANS) < 0.035
-
-    exists = tumour.baseline_mm > 0
-    target_exists = exists[:, : codes.TARGETS]
-    has_target, has_non_target = target_exists.any(axis=1), exists[:, codes.TARGETS :].any(axis=1)
-    node = tumour.organ == codes.NODE
-    ratio = np.stack([tumour.remaining(lesion, day) for lesion in range(lesions)], axis=2)
-    true_mm = np.where(
-        node[:, None, :],
-        5 + (tumour.baseline_mm[:, None, :] - 5) * np.cbrt(ratio),
-        tumour.baseline_mm[:, None, :] * np.cbrt(ratio),
-    )
-    noise = streams.normal("reading", n, codes.SCANS + 1, lesions)
-    read = np.round(10 * true_mm * np.exp(0.05 * noise)).astype(np.int64)
-    smallest = np.where(node, 150, 100)
-    read[:, 0] = np.maximum(read[:, 0], smallest)  # chosen as targets because they measured so much
-    read = np.where(subjects.coarse[:, None, None], (read + 5) // 10 * 10, read)
-
-    state = np.full((n, codes.SCANS + 1, lesions), codes.NEVER_SEEN, dtype=np.int8)
-    gone = ~node[:, None, :] & (true_mm < 3.2)
-    small = ~node[:, None, :] & (true_mm < 5)
-    state[:, :, : codes.TARGETS] = np.where(gone, codes.ABSENT, np.where(small, codes.TOO_SMALL, codes.MEASURED))[
-        :, :, : codes.TARGETS
-    ]
-    state[:, :, codes.TARGETS :] = np.where(gone | node[:, None, :] & (true_mm < 9), codes.ABSENT, codes.PRESENT)[
-        :, :, codes.TARGETS :
-    ]
-    state[:, 0] = np.where(np.arange(lesions) < codes.TARGETS, codes.MEASURED, codes.PRESENT)
-    lowest = np.minimum.accumulate(ratio, axis=1)
-    worse = (ratio > 6 * lowest) & (ratio > 1.2)
-    state[:, :, codes.TARGETS :] = np.where(worse, codes.UNEQUIVOCAL, state)[:, :, codes.TARGETS :]
-    omitted = streams.uniform("not done", n, codes.SCANS + 1, lesions) < 0.006
-    omitted[:, 0] = False
-    state[omitted] = codes.NOT_DONE
-    state = np.where(exists[:, None, :], state, codes.NEVER_SEEN)
-    tenths = np.select([state == codes.TOO_SMALL, state == codes.MEASURED], [50, read], 0)
-
     errors = streams.uniform("reporting errors", n, codes.SCANS + 1, 2)
     goes_on = streams.uniform("treated beyond progression", n) < 0.08
-    total = np.where(target_exists[:, None, :], tenths[:, :, : codes.TARGETS], 0).sum(axis=2)
-    complete = (state[:, :, : codes.TARGETS] != codes.NOT_DONE).all(axis=2)
-    baseline = total[:, 0]
+
+    sums, is_complete = scans.sums, scans.is_complete
+    baseline = sums[:, 0]
+    nadir = previous = baseline
     seen = np.zeros((n, codes.SCANS + 1), dtype=bool)
-    seen[:, 0] = subjects.treated
-    target, non_target, overall = (np.full((n, codes.SCANS + 1), codes.NA, dtype=np.int8) for _ in range(3))
-    nadir, previous = baseline.copy(), baseline.copy()
-    new_from = np.full(n, codes.SCANS + 1)
-    progression = np.full(n, codes.NEVER)
-    stopped = ~subjects.treated
-    # Toxicity and decisions end treatment too; a third of these start something else, mostly before progression.
-    toxicity = streams.waiting_days("toxicity", 0.0032, n)
-    switched = streams.uniform("switch", n) < 0.4
-    early_therapy = np.where(switched, toxicity + streams.days("switch delay", 21, 60, n), codes.NEVER)
-    last_scan = np.minimum(alive, early_therapy + np.where(streams.uniform("scan after switch", n) < 0.3, 60, 0))
+    seen[:, 0] = last_scan >= 0
+    target, non_target, overall = (np.full((n, codes.SCANS + 1), codes.NA) for _ in range(3))
+    new_from, progression = np.full(n, codes.SCANS + 1), np.full(n, codes.NEVER)
+    stopped = np.zeros(n, dtype=bool)
     for scan in range(1, codes.SCANS + 1):
-        here = ~stopped & ~missed[:, scan - 1] & (day[:, scan] <= last_scan)
+        day, total, complete = scans.day[:, scan], sums[:, scan], is_complete[:, scan]
+        here = ~stopped & ~missed[:, scan - 1] & (day <= last_scan)
         seen[:, scan] = here
-        new_from = np.where(here & (new <= day[:, scan]), np.minimum(new_from, scan), new_from)
-        others_now = state[:, scan, codes.TARGETS :]
-        values = tenths[:, scan, : codes.TARGETS]
-        forgot, slip = errors[:, scan, 0] < 0.10, errors[:, scan, 1] < 0.03
-        reference = np.where(forgot, baseline, nadir)
-        cleared = (~target_exists | np.where(node[:, : codes.TARGETS], values < 100, values == 0)).all(
-            axis=1
-        ) & complete[:, scan]
-        grown = (5 * total[:, scan] >= 6 * reference) & (total[:, scan] - reference >= 50)
-        shrunk = 10 * total[:, scan] <= 7 * np.where(slip, np.maximum(previous, 1), baseline)
-        target[:, scan] = np.select(
-            [~has_target, cleared, grown, ~complete[:, scan], shrunk],
+        new_from = np.where(here & (new <= day), np.minimum(new_from, scan), new_from)
+
+        # Errors: the nadir is forgotten, or the fall is taken from the previous scan.
+        nadir_used = np.where(errors[:, scan, 0] < 0.10, baseline, nadir)
+        baseline_used = np.where(errors[:, scan, 1] < 0.03, np.maximum(previous, 1), baseline)
+        values = scans.target_tenths[:, scan]
+        cleared = (~is_target | np.where(is_node, values < 100, values == 0)).all(axis=1) & complete
+        grown = (5 * total >= 6 * nadir_used) & (total - nadir_used >= 50)
+        shrunk = 10 * total <= 7 * baseline_used
+        t = target[:, scan] = np.select(
+            [~has_target, cleared, grown, ~complete, shrunk],
             [codes.NA, codes.CR, codes.PD, codes.NE, codes.PR],
             codes.SD,
         )
-        non_target[:, scan] = np.select(
-            [
-                ~has_non_target,
-                (others_now == codes.UNEQUIVOCAL).any(axis=1),
-                (others_now == codes.NOT_DONE).any(axis=1),
-                (others_now <= codes.ABSENT).all(axis=1),
-            ],
-            [codes.NA, codes.PD, codes.NE, codes.CR],
-            codes.NN,
+        others = scans.other_state[:, scan]
+        progressive, not_done = (others == codes.UNEQUIVOCAL).any(axis=1), (others == codes.NOT_DONE).any(axis=1)
+        healed = (others <= codes.ABSENT).all(axis=1)
+        nt = non_target[:, scan] = np.select(
+            [~has_other, progressive, not_done, healed], [codes.NA, codes.PD, codes.NE, codes.CR], codes.NN
         )
-        t, nt = target[:, scan], non_target[:, scan]
-        overall[:, scan] = np.select(
-            [
-                (t == codes.PD) | (nt == codes.PD) | (new_from <= scan),
-                ~has_target,
-                (t == codes.CR) & (nt != codes.CR) & (nt != codes.NA),
-            ],
-            [codes.PD, nt, codes.PR],
-            t,
-        )
-        usable = here & complete[:, scan]
-        nadir = np.where(usable, np.minimum(nadir, total[:, scan]), nadir)
-        previous = np.where(usable, total[:, scan], previous)
-        progressed = here & (overall[:, scan] == codes.PD)
-        stopped |= progressed & ((progression < codes.NEVER) | ~goes_on)
-        progression = np.where(progressed, np.minimum(progression, day[:, scan]), progression)
+        progressed = (t == codes.PD) | (nt == codes.PD) | (new_from <= scan)
+        not_all_gone = (t == codes.CR) & (nt != codes.CR) & (nt != codes.NA)
+        overall[:, scan] = np.select([progressed, ~has_target, not_all_gone], [codes.PD, nt, codes.PR], t)
 
-    decided = streams.waiting_days("decision", 0.0010, n)
-    candidates = np.stack([progression + streams.days("after progression", 1, 10, n), toxicity, decided, alive], axis=1)
-    candidates[:, 0] = np.where(goes_on, candidates[:, 0] + 42, candidates[:, 0])
-    first = np.argmin(candidates, axis=1)
-    end = candidates[np.arange(n), first]
-    reason = np.select([first == 0, first == 1, first == 2], [codes.PROGRESSED, codes.ADVERSE_EVENT, codes.DECIDED], -1)
-    late_therapy = np.where(
-        streams.uniform("next line", n) < 0.8, end + streams.days("next line delay", 7, 45, n), codes.NEVER
+        nadir = np.where(here & complete, np.minimum(nadir, total), nadir)
+        previous = np.where(here & complete, total, previous)
+        stopped |= here & progressed & ((progression < codes.NEVER) | ~goes_on)
+        progression = np.where(here & progressed, np.minimum(progression, day), progression)
+    return Assessments(seen, target, non_target, overall, new_from, progression, goes_on)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How treatment went on and ended; days since the first dose, by subject."""
+
+    alive: np.ndarray  # last day on which the subject can be seen
+    scans: Scans
+    assessed: Assessments
+    end: np.ndarray  # last day on treatment
+    reason: np.ndarray  # code of a disposition; -1: still treated at the cut-off
+    therapy: np.ndarray  # new anticancer therapy, else NEVER
+    left: np.ndarray  # code of the disposition of those who leave the study alive before the cut-off, else -1
+
+
+def follow(streams: Streams, people: Subjects, tumour: Tumour, n: int, death: np.ndarray, new: np.ndarray) -> Course:
+    """Treat until progression, toxicity, a decision, death, drop-out or the cut-off.
+
+    Args:
+        death: day of death, seen or not.
+        new: day of the first new lesion.
+    """
+    leaves = streams.waiting_days("drop-out", 0.0012, n)
+    alive = np.minimum(np.minimum(death - 1, leaves), codes.CUTOFF - people.first_dose)
+    toxicity = streams.waiting_days("toxicity", 0.0032, n)
+    decision = streams.waiting_days("decision", 0.0010, n)
+    # Some who stop for toxicity start something else before they progress; a few of these are scanned once more.
+    switches = streams.uniform("switch", n) < 0.4
+    early_therapy = np.where(switches, toxicity + streams.days("switch delay", 21, 60, n), codes.NEVER)
+    last_scan = np.minimum(alive, early_therapy + np.where(streams.uniform("scan after switch", n) < 0.3, 60, 0))
+    scans = scan_lesions(streams, people, tumour, n)
+    assessed = assess(streams, tumour, scans, n, np.where(people.treated, last_scan, -1), new)
+
+    told = assessed.progression + streams.days("after progression", 1, 10, n) + np.where(assessed.goes_on, 42, 0)
+    lost = np.where(streams.uniform("lost", n) < 0.4, codes.LOST, codes.WITHDREW)
+    left = np.where(people.treated & (alive == leaves) & (alive < death - 1), lost, -1)
+    ends = np.stack([told, toxicity, decision, alive], axis=1)
+    first, end = ends.argmin(axis=1), ends.min(axis=1)
+    last = np.where(alive == death - 1, codes.DIED, left)
+    reason = np.select(
+        [first == 0, first == 1, first == 2], [codes.PROGRESSED, codes.ADVERSE_EVENT, codes.DECIDED], last
     )
-    therapy = np.where(
-        progression < codes.NEVER, np.minimum(early_therapy, np.maximum(late_therapy, progression + 3)), early_therapy
-    )
+
+    has_next_line = streams.uniform("next line", n) < 0.8
+    next_line = np.where(has_next_line, end + streams.days("next line delay", 7, 45, n), codes.NEVER)
+    after_progression = np.minimum(early_therapy, np.maximum(next_line, assessed.progression + 3))
+    therapy = np.where(assessed.progression < codes.NEVER, after_progression, early_therapy)
     therapy = np.where((therapy > end) & (therapy <= alive), therapy, codes.NEVER)
-    return Scans(
-        day,
-        seen,
-        state,
-        tenths,
-        target,
-        non_target,
-        overall,
-        new_from,
-        np.where(complete & has_target[:, None], total, -1),
-        progression,
-        therapy,
-        end,
-        reason,
-    )
+    return Course(alive, scans, assessed, end, reason, therapy, left)
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Everybody, with everything that happens to them."""
+
+    people: Subjects
+    tumour: Tumour
+    course: Course
+    death: np.ndarray  # day since 1970, NEVER unless the study learns of it
+
+    @property
+    def count(self) -> int:
+        return len(self.death)
+
+
+def draw_patients(streams: Streams, n: int) -> Patients:
+    people, tumour = draw_subjects(streams, n), draw_tumour(streams, n, "tumour")
+    death, new = fate(streams, tumour, n)
+    course = follow(streams, people, tumour, n, death, new)
+    dies = people.treated & (course.alive == death - 1)
+    return Patients(people, tumour, course, np.where(dies, people.first_dose + death, codes.NEVER))

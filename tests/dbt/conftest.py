@@ -145,7 +145,7 @@ def run_dbt(*arguments: str, lake: Path, database: Path, target: Path, study: St
         if result.status in ("error", "fail", "runtime error")
     ]
     assert outcome.success, "\n".join(failures) or str(outcome.exception)
-    return list(outcome.result.results)
+    return list(getattr(outcome.result, "results", []))
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path):
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_tiny_studies_can_be_written(tmp_path, subjects, layout):
     calls = []
-    write_study(tmp_path, subjects, 4, layout, progress=lambda done, total: calls.append((done, total)))
+    write_study(tmp_path, subjects, 4, layout, progress=lambda *call: calls.append(call))
     assert calls[-1][0] == calls[-1][1] == len(calls)
     assert {path.name for path in tmp_path.iterdir()} == {"clinical", "lab", "imaging"}
 

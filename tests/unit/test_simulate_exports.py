@@ -124,7 +124,8 @@ def test_both_layouts_say_the_same(readings, record):
         )
         if record == "subjects":  # the receptors and HER2 come in rows of their own in SDTM
             said[layout] = {
-                column: set(zip(rows["subject_id"], rows[column])) - {(who, None) for who in rows["subject_id"]}
+                column: set(zip(rows["subject_id"], rows[column], strict=True))
+                - {(who, None) for who in rows["subject_id"]}
                 for column in COMPARED[record]
             }
             continue

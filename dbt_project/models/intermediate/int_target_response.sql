@@ -48,12 +48,14 @@ select
     nadir_mm,
     sum_mm,
     measured_sum_mm,
+    {% if response['carry_partial_response'] -%}
     case
-        {% if response['carry_partial_response'] %}
         when strict_response = 'SD' and earlier_partial_responses > 0 and earlier_progressions = 0 then 'PR'
-        {% endif %}
         else strict_response
-    end as target_response,
+    end
+    {%- else -%}
+    strict_response
+    {%- endif %} as target_response,
     -- the day of the last measurement that makes the sum
     case when strict_response = 'PD' then seen_on end as progression_on
 from histories

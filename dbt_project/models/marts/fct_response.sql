@@ -2,7 +2,7 @@ select
     subject_id,
     evaluator,
     reader,
-    visit_no as assessment_no,
+    cast(visit_no as integer) as assessment_no,
     is_accepted,
     is_baseline,
     assessed_on,

@@ -1,5 +1,5 @@
 {% set fields = [
-    'site_id', 'age_years', 'sex', 'regimen', 'enrolled_on', 'death_on', 'hormone_receptor_status',
+    'subject_id', 'site_id', 'age_years', 'sex', 'regimen', 'enrolled_on', 'death_on', 'hormone_receptor_status',
     'ihc_score', 'ihc_membrane_staining', 'ish_status',
 ] %}
 {% set tests = ['ihc_score', 'ihc_membrane_staining', 'ish_status'] %}

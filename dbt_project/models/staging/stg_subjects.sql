@@ -2,13 +2,6 @@
 
 with subjects as (
 
-    select distinct subject_id
-    from ({{ accepted_rows('subjects') }}) as accepted
-
-),
-
-merged as (
-
     select
         subject_id,
         {% for field in fields %}
@@ -21,17 +14,16 @@ merged as (
 )
 
 select
-    subjects.subject_id,
-    merged.site_id,
-    {{ to_integer('merged.age_years') }} as age_years,
-    merged.sex,
-    merged.regimen,
-    {{ imputed_date('merged.enrolled_on') }} as enrolled_on,
-    coalesce(not {{ is_full_date('merged.enrolled_on') }}, false) as is_enrolled_on_imputed,
-    {{ imputed_date('merged.death_on') }} as death_on,
-    {{ latest_date('merged.death_on') }} as death_latest_on,
-    coalesce(not {{ is_full_date('merged.death_on') }}, false) as is_death_on_imputed,
-    merged.hormone_receptor_status,
-    coalesce(merged.is_at_two_sites, false) as is_at_two_sites
+    subject_id,
+    site_id,
+    {{ to_integer('age_years') }} as age_years,
+    sex,
+    regimen,
+    {{ imputed_date('enrolled_on') }} as enrolled_on,
+    coalesce(not {{ is_full_date('enrolled_on') }}, false) as is_enrolled_on_imputed,
+    {{ imputed_date('death_on') }} as death_on,
+    {{ latest_date('death_on') }} as death_latest_on,
+    coalesce(not {{ is_full_date('death_on') }}, false) as is_death_on_imputed,
+    hormone_receptor_status,
+    is_at_two_sites
 from subjects
-left join merged on subjects.subject_id = merged.subject_id

@@ -23,14 +23,21 @@ class Reference:
         return json.loads((self.folder / "results" / f"{name}.json").read_text("utf-8"))
 
     def sample(self, name: str) -> pd.DataFrame:
-        """A data set with its times as stop (and start), its event as 0/1 and the transformed covariates of the models."""
+        """A data set with its times as stop (and start), its event as a boolean and the covariates of the models."""
         frame = self.data(name)
         if name in {"pbc312", "pbc2_tmerge"}:
-            frame = frame.assign(log_bili=np.log(frame["bili"]), log_protime=np.log(frame["protime"]), log2_bili=np.log2(frame["bili"]))
+            frame = frame.assign(
+                log_bili=np.log(frame["bili"]), log_protime=np.log(frame["protime"]), log2_bili=np.log2(frame["bili"])
+            )
         if name == "veteran":
             frame = frame.assign(**{kind: (frame["celltype"] == kind) * 1 for kind in ("smallcell", "adeno", "large")})
-        event = {"lung": ("status", 2), "pbc312": ("status", 2), "pbc2_tmerge": ("death", 2), "ovarian": ("fustat", 1),
-                 "heart": ("event", 1)}.get(name, ("status", 1))
+        event = {
+            "lung": ("status", 2),
+            "pbc312": ("status", 2),
+            "pbc2_tmerge": ("death", 2),
+            "ovarian": ("fustat", 1),
+            "heart": ("event", 1),
+        }.get(name, ("status", 1))
         names = {"time": "stop", "futime": "stop", "tstart": "start", "tstop": "stop"}
         if name == "pbc2_tmerge":
             frame = frame.drop(columns=["time"])  # the subject's own, not the row's
@@ -61,41 +68,96 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
     def dated(days):
         return first_dose + pd.to_timedelta(np.asarray(days) - 1, "D")
 
-    subject = pd.DataFrame({
-        "subject_id": ids, "in_treated": True, "in_efficacy": True, "in_response_evaluable": rng.random(subjects) < 0.95,
-        "first_dose_on": first_dose, "new_therapy_on": pd.NaT, "last_alive_on": dated(os_day)})
+    subject = pd.DataFrame(
+        {
+            "subject_id": ids,
+            "in_treated": True,
+            "in_efficacy": True,
+            "in_response_evaluable": rng.random(subjects) < 0.95,
+            "first_dose_on": first_dose,
+            "new_therapy_on": pd.NaT,
+            "last_alive_on": dated(os_day),
+        }
+    )
     schedule = np.array([-3, 22, 43, 85, 127, 169, 211, 253, 295, 337, 379, 421, 463, 505, 547])
     who, visit = np.nonzero(schedule < pfs_day[:, None] + 5)
     day = schedule[visit] + np.where(visit > 0, rng.integers(-2, 3, len(visit)), 0)
     baseline = np.exp(rng.normal(2.3, 0.5, subjects))
     change = np.where(visit > 0, trend[who] * np.minimum(day / 43, 1) + rng.normal(0, 0.15, len(who)), 0)
-    her2 = pd.DataFrame({
-        "subject_id": ids[who], "sample_id": [f"L{i:07d}" for i in range(len(who))], "study_day": day,
-        "visit_name": np.array(["C1D1", "C2D1", "C3D1", *(f"WEEK {w}" for w in range(12, 84, 6))])[visit],
-        "value_ng_ml": baseline[who] * 2**change, "assay": "A", "is_baseline": visit == 0, "baseline_ng_ml": baseline[who],
-        "pct_change": 100 * (2**change - 1), "log2_ratio": np.where(visit > 0, change, np.nan), "is_usable": True})
+    her2 = pd.DataFrame(
+        {
+            "subject_id": ids[who],
+            "sample_id": [f"L{i:07d}" for i in range(len(who))],
+            "study_day": day,
+            "visit_name": np.array(["C1D1", "C2D1", "C3D1", *(f"WEEK {w}" for w in range(12, 84, 6))])[visit],
+            "value_ng_ml": baseline[who] * 2**change,
+            "assay": "A",
+            "is_baseline": visit == 0,
+            "baseline_ng_ml": baseline[who],
+            "pct_change": 100 * (2**change - 1),
+            "log2_ratio": np.where(visit > 0, change, np.nan),
+            "is_usable": True,
+        }
+    )
     lowest = her2.groupby("subject_id")["value_ng_ml"].cummin().groupby(her2["subject_id"]).shift(1)
     category = np.select([2**change <= 0.8, 2**change >= 1.2], ["FALL_20", "RISE_20"], "STABLE")
     her2 = her2.assign(nadir_ng_ml=lowest, change_category=np.where(visit > 0, category, None))
     her2.loc[visit == 0, "pct_change"] = np.nan
     who, scan = np.nonzero(np.arange(42, 800, 42) <= pfs_day[:, None])
     is_pd = (scan == np.floor(pfs_day / 42)[who] - 1) & has_pd[who]
-    response = pd.DataFrame({
-        "subject_id": ids[who], "evaluator": "INVESTIGATOR", "is_accepted": True, "study_day": np.where(is_pd, pfs_day[who], 42 * (scan + 1)),
-        "overall_response": np.where(is_pd, "PD", np.where(responds[who], "PR", "SD"))})
+    response = pd.DataFrame(
+        {
+            "subject_id": ids[who],
+            "evaluator": "INVESTIGATOR",
+            "is_accepted": True,
+            "study_day": np.where(is_pd, pfs_day[who], 42 * (scan + 1)),
+            "overall_response": np.where(is_pd, "PD", np.where(responds[who], "PR", "SD")),
+        }
+    )
     response = response.assign(assessed_on=first_dose[who] + pd.to_timedelta(response["study_day"].to_numpy() - 1, "D"))
-    best = pd.DataFrame({
-        "subject_id": ids, "evaluator": "INVESTIGATOR", "is_responder": responds, "is_confirmed_responder": responds & (pfs_day > 80),
-        "has_disease_control": responds | (pfs_day > 60), "has_clinical_benefit": responds | (pfs_day > 168),
-        "best_pct_change": np.where(responds, -50, -5) + rng.normal(0, 12, subjects)})
-    parts = [("PFS", pfs_day, pfs_event, True), ("PFS_OTHER_RULES", pfs_day, pfs_event, True), ("OS", os_day, died, True),
-             ("DOR", np.maximum(pfs_day - 42, 1), pfs_event, best["is_confirmed_responder"]),
-             ("DOR_UNCONFIRMED", np.maximum(pfs_day - 42, 1), pfs_event, responds), ("TTR", np.full(subjects, 43), responds, responds)]
-    times = pd.concat([pd.DataFrame({
-        "subject_id": ids, "evaluator": "INVESTIGATOR", "endpoint": name, "start_on": first_dose, "duration_days": days,
-        "is_event": event})[np.broadcast_to(rows, subjects)] for name, days, event, rows in parts], ignore_index=True)
-    return {"dim_subject": subject, "fct_visit": pd.DataFrame(), "fct_her2_delta": her2, "fct_response": response,
-            "fct_best_response": best, "fct_time_to_event": times}
+    best = pd.DataFrame(
+        {
+            "subject_id": ids,
+            "evaluator": "INVESTIGATOR",
+            "is_responder": responds,
+            "is_confirmed_responder": responds & (pfs_day > 80),
+            "has_disease_control": responds | (pfs_day > 60),
+            "has_clinical_benefit": responds | (pfs_day > 168),
+            "best_pct_change": np.where(responds, -50, -5) + rng.normal(0, 12, subjects),
+        }
+    )
+    parts = [
+        ("PFS", pfs_day, pfs_event, True),
+        ("PFS_OTHER_RULES", pfs_day, pfs_event, True),
+        ("OS", os_day, died, True),
+        ("DOR", np.maximum(pfs_day - 42, 1), pfs_event, best["is_confirmed_responder"]),
+        ("DOR_UNCONFIRMED", np.maximum(pfs_day - 42, 1), pfs_event, responds),
+        ("TTR", np.full(subjects, 43), responds, responds),
+    ]
+    times = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "subject_id": ids,
+                    "evaluator": "INVESTIGATOR",
+                    "endpoint": name,
+                    "start_on": first_dose,
+                    "duration_days": days,
+                    "is_event": event,
+                }
+            )[np.broadcast_to(rows, subjects)]
+            for name, days, event, rows in parts
+        ],
+        ignore_index=True,
+    )
+    return {
+        "dim_subject": subject,
+        "fct_visit": pd.DataFrame(),
+        "fct_her2_delta": her2,
+        "fct_response": response,
+        "fct_best_response": best,
+        "fct_time_to_event": times,
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,76 @@
+"""Great Expectations' data docs of the last validations. No verdict rests on anything here."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from orchestration.exports.records import RECORDS
+from orchestration.settings import EXPECTATIONS, Settings
+
+_KEPT_BATCHES = 50
+
+
+def keep(settings: Settings, batch: int, documents: list[dict]) -> None:
+    """Keep the results of a batch for `write_docs`; the oldest ones go."""
+    folder = _folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{batch:09d}.json").write_text(json.dumps(documents), "utf-8")
+    for old in sorted(folder.glob("*.json"))[:-_KEPT_BATCHES]:
+        old.unlink()
+
+
+def write_docs(settings: Settings, batches: Collection[int]) -> Path:
+    """Render suites and results of these batches as static pages: counts by expectation, never a clinical value.
+
+    The pages take their styles from public addresses; without a network they are plain, but complete.
+
+    Returns:
+        the index page, reports/validation/index.html.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    target = settings.reports / "validation"
+    fresh = target.with_name("validation.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    for site in list(context.variables.data_docs_sites or {}):
+        context.delete_data_docs_site(site)
+    context.add_data_docs_site(
+        "validation",
+        {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(fresh)},
+        },
+    )
+    for record in RECORDS:
+        suite = json.loads((EXPECTATIONS / f"{record}.json").read_text("utf-8"))
+        context.suites.add(gx.ExpectationSuite(name=record, expectations=suite["expectations"], meta=suite["meta"]))
+    for batch in batches:
+        path = _folder(settings) / f"{batch:09d}.json"
+        for frame, document in enumerate(json.loads(path.read_text("utf-8")) if path.exists() else []):
+            key = ValidationResultIdentifier(
+                expectation_suite_identifier=ExpectationSuiteIdentifier(document["suite_name"]),
+                run_id=RunIdentifier(run_name=f"batch-{batch}"),
+                batch_identifier=f"frame-{frame}",
+            )
+            context.validation_results_store.set(key, expectationSuiteValidationResultSchema.load(document))
+    context.build_data_docs()
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(fresh, target)
+    return target / "index.html"
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.build / "validation"

@@ -1,0 +1,546 @@
+"""What serum HER2 had to do with it: kinetics, early change and later events, current value, response, lead time.
+
+Every contrast is an association: a single arm cannot show that a marker is predictive.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtrc
+
+from orchestration.efficacy import association, kinetics, landmark, rates, survival
+from orchestration.efficacy.book import ALL, COUNT, NAN, Book, Write
+from orchestration.efficacy.outcomes import no_assessments, write_quantile
+
+SEED = 20_260_101  # of the bootstrap: any fixed number would do
+
+_EVENTS_PER_VARIABLE = 10  # below it a model is quoted with a warning (Peduzzi 1995)
+_FEWEST_EVENTS_PER_VARIABLE = 2  # below it not at all
+_ASSOCIATION = "association in a single arm"
+_MARKER = ["log2_ratio", "log2_baseline"]  # the change, adjusted for where it started
+
+
+# --- Kinetics ---------------------------------------------------------------------------------------------------------
+
+
+def geometric_means(book: Book) -> None:
+    """sHER2 by visit, of everybody and by response."""
+    responders = book.cohort.best_responses(book.population)["is_responder"]
+    rows = book.cohort.samples
+    rows = rows[rows["subject_id"].isin(responders.index) & rows["visit_name"].notna() & (rows["value_ng_ml"] > 0)]
+    rows = rows.drop_duplicates(["subject_id", "visit_name"])
+    if rows.empty:
+        book.about("kinetics", "sHER2", n=0, events=0)(
+            "geometric_mean_ng_ml", caveat=["no usable serum HER2 at a visit"]
+        )
+    for visit in rows.groupby("visit_name")["study_day"].median().sort_values(kind="stable").index:
+        mine = rows[rows["visit_name"] == visit]
+        responded = mine["subject_id"].map(responders)
+        for stratum, part in ((ALL, mine), ("responder", mine[responded]), ("non-responder", mine[~responded])):
+            if len(part):
+                estimate, *limits = kinetics.geometric_mean(part["value_ng_ml"].to_numpy(), book.level)
+                events = int(part["subject_id"].map(responders).sum())
+                write = book.about("kinetics", "sHER2", stratum=stratum, term=visit, n=len(part), events=events)
+                write(
+                    "geometric_mean_ng_ml",
+                    estimate,
+                    tuple(limits),
+                    note=["events are responders"],
+                    method="geometric mean, t CI of the logs",
+                )
+
+
+def trajectories(book: Book) -> None:
+    """Does log2 sHER2 change faster in responders? Samples before progression and new therapy."""
+    responders = book.cohort.best_responses(book.population)["is_responder"]
+    before = pd.concat([book.cohort.samples.query("study_day <= 1"), book.cohort.changes])
+    rows = before[before["subject_id"].isin(responders.index) & (before["value_ng_ml"] > 0)]
+    week = (rows["study_day"].to_numpy(float) - 1) / 7
+    responded = rows["subject_id"].map(responders).to_numpy(float)
+    model = kinetics.mixed_model(
+        np.log2(rows["value_ng_ml"].to_numpy(float)),
+        np.column_stack([np.ones(len(rows)), week, responded, week * responded]),
+        week,
+        rows["subject_id"].to_numpy(),
+    )
+    known = rows["subject_id"].drop_duplicates()
+    write = book.about(
+        "mixed model",
+        "sHER2",
+        n=len(known),
+        events=int(known.map(responders).sum()),
+        method="log2 sHER2 ~ week x response, random intercept and slope, REML, Wald CI; events are responders",
+    )
+    coef, se = model.coef[3], model.se[3]
+    write(
+        "slope_difference",
+        coef,
+        kinetics.wald(coef, se, book.level),
+        term="week x responder",
+        p_value=float(chdtrc(1, (coef / se) ** 2)),
+        caveat=[*_no_marker(book), *([model.caveat] if model.caveat else [])],
+        note=["log2 ng/mL per week; response is known only later: this describes"],
+    )
+
+
+# --- Early change and what comes later --------------------------------------------------------------------------------
+
+
+def landmarks(book: Book) -> None:
+    """sHER2 change by each landmark against PFS after it; beside it the other rule set and the other evaluators."""
+    for week in book.study.analysis.landmarks_weeks:
+        name, here = f"landmark_week_{week}", f"week {week}"
+        _landmark(book, week, "PFS", stratum=here, role=book.role(name, "sensitivity"))
+        _landmark(book, week, "PFS_OTHER_RULES", stratum=here, role="sensitivity")
+        for other in book.cohort.evaluators[1:]:
+            _landmark(book, week, "PFS", stratum=f"{here}, {other}", role="sensitivity", evaluator=other)
+
+
+@dataclass(frozen=True)
+class _AtLandmark:
+    frame: pd.DataFrame  # a row for each subject at risk with an evaluable change; duration_days from the landmark on
+    excluded: dict[str, int]
+    flow: str  # the same in words
+    reason: str  # why it is empty
+
+
+def _at_landmark(book: Book, week: int, endpoint: str = "PFS", evaluator: str | None = None) -> _AtLandmark:
+    rules = book.study.analysis
+    day = 7 * week + rules.landmark_grace_days
+    times = book.cohort.times(endpoint, book.population, evaluator)
+    times = times.assign(end_day=times["end_day"].clip(lower=0))
+    at_risk = landmark.at(times, "end_day", "is_event", day)
+    marker = landmark.last_before(book.cohort.changes, day, rules.landmark_max_age_days)
+    frame = at_risk.drop(columns="duration_days").rename(columns={"end_day": "duration_days"})
+    frame = frame.join(marker[[*_MARKER, "change_category"]]).dropna(subset=_MARKER)
+    frame = frame.assign(has_fallen=(frame["change_category"] == _fall(book).upper()).astype(float))
+    excluded = {
+        "event": at_risk.attrs["excluded_events"],
+        "censoring": at_risk.attrs["excluded_censored"],
+        "missing_marker": len(at_risk) - len(frame),
+    }
+    flow = (
+        f"landmark on study day {day}: of {len(times)}, left out {excluded['event']} by an earlier event, "
+        f"{excluded['censoring']} by censoring, {excluded['missing_marker']} without an evaluable change"
+    )
+    reason = ""
+    if frame.empty:
+        reason = "; ".join(_no_marker(book)) or "nobody left"
+    return _AtLandmark(frame, excluded, flow, reason)
+
+
+def _landmark(book: Book, week: int, endpoint: str, *, stratum: str, role: str, evaluator: str | None = None) -> None:
+    found = _at_landmark(book, week, endpoint, evaluator)
+    frame, events = found.frame, int(found.frame["is_event"].sum())
+    write = book.about(
+        "landmark",
+        endpoint,
+        stratum=stratum,
+        n=len(frame),
+        events=events,
+        role=role,
+        left_out=found.flow,
+        caveat=[found.reason] if found.reason else [],
+        note=[found.flow, _ASSOCIATION],
+    )
+    model = _cox(book, frame, _MARKER)
+    name = f"landmark_week_{week}"
+    for row in model.itertuples():
+        mine = row.term == "log2_ratio" and stratum == f"week {week}" and endpoint == "PFS"
+        write(
+            "hazard_ratio",
+            row.hazard_ratio,
+            (row.ci_low, row.ci_high),
+            term=row.term,
+            p_value=row.p_value,
+            is_primary=mine and role == "primary",
+            tests=name if mine else None,
+            caveat=_model_caveat(model, 2),
+            method="Cox, Efron ties, Wald CI, log2 ratio and log2 baseline",
+        )
+    p = _likelihood_ratio_p(model, _cox(book, frame, ["log2_baseline"]))
+    write(
+        "lrt_p", p, term="log2_ratio", p_value=p, method="likelihood-ratio test, 1 df", caveat=_model_caveat(model, 2)
+    )
+    alone = _cox(book, frame, ["log2_ratio"])
+    _write_hazard(write, alone, "log2_ratio_unadjusted", "Cox, Efron ties, Wald CI, log2 ratio alone")
+    for cause, count in found.excluded.items():
+        write(f"excluded_{cause}", count, method=COUNT, note=())
+    _landmark_groups(book, write, frame, endpoint, stratum)
+
+
+def _landmark_groups(book: Book, write: Write, frame: pd.DataFrame, endpoint: str, stratum: str) -> None:
+    """The dichotomy at the pre-specified fall, beside the continuous result."""
+    fall, text = _fall(book), f"fall >= {book.study.analysis.change_thresholds_pct.fall} %"
+    _, _, p = survival.logrank(frame["duration_days"], frame["is_event"], frame["has_fallen"])
+    write(
+        "logrank_p",
+        p,
+        term=fall,
+        p_value=p,
+        method=f"log-rank by {text}",
+        caveat=_if_nan(p, "both groups and an event"),
+    )
+    _write_hazard(write, _cox(book, frame, ["has_fallen"]), fall, f"Cox, Efron ties, Wald CI, {text} against less")
+    for group, part in ((text, frame[frame["has_fallen"] == 1]), (f"no {text}", frame[frame["has_fallen"] == 0])):
+        curve = survival.kaplan_meier(part["duration_days"], part["is_event"], level=book.level)
+        book.curve(endpoint, book.population, f"{stratum}: {group}", curve)
+        write_quantile(
+            write,
+            "median_months",
+            survival.quantile(curve),
+            part,
+            stratum=f"{stratum}: {group}",
+            n=len(part),
+            events=int(part["is_event"].sum()),
+            method="Kaplan-Meier from the landmark, log-log CI",
+        )
+
+
+def proportional_hazards(book: Book) -> None:
+    """Of the primary model."""
+    week = _primary_week(book)
+    found = _at_landmark(book, week)
+    tests = survival.proportional_hazards_test(found.frame, "duration_days", "is_event", _MARKER)
+    model = _cox(book, found.frame, _MARKER)
+    if model["coef"].isna().any():
+        tests[["chi2", "p_value"]] = NAN
+    write = book.about(
+        "PH test",
+        "PFS",
+        stratum=f"week {week}",
+        n=len(found.frame),
+        events=int(found.frame["is_event"].sum()),
+        method="score test on scaled Schoenfeld residuals, km transform",
+        caveat=_no_marker(book),
+    )
+    for row in tests.itertuples():
+        write("chi2", row.chi2, term=row.term, p_value=row.p_value, caveat=_model_caveat(model, 2))
+
+
+def concordance(book: Book) -> None:
+    """How well the primary model ranks the subjects it was fitted to."""
+    week = _primary_week(book)
+    frame = _at_landmark(book, week).frame
+    model = _cox(book, frame, _MARKER)
+    write = book.about(
+        "concordance",
+        "PFS",
+        stratum=f"week {week}",
+        n=len(frame),
+        events=int(frame["is_event"].sum()),
+        method="Harrell's C of the landmark model, percentile bootstrap, 200 resamples",
+        caveat=_no_marker(book),
+    )
+    risk = frame[_MARKER].to_numpy(float) @ model["coef"].to_numpy()
+    if np.isnan(model["coef"]).any():
+        write("c_index", caveat=_model_caveat(model, 2))
+        return
+    estimate, *limits = association.concordance(frame["duration_days"], frame["is_event"], risk, book.level, seed=SEED)
+    write("c_index", estimate, tuple(limits), note=["apparent: in the subjects that the model was fitted to"])
+
+
+# --- Current value and hazard -----------------------------------------------------------------------------------------
+
+
+def time_dependent_cox(book: Book) -> None:
+    """The hazard at each moment against the last value known ``lag_days`` before it."""
+    frame = _stretches(book)
+    model = _cox(book, frame, _MARKER, start="start")
+    write = book.about(
+        "time-dependent Cox",
+        "PFS",
+        n=frame["subject_id"].nunique(),
+        events=int(frame["is_event"].sum()),
+        role=book.role("time_dependent_cox"),
+        method="Cox on (start, stop], Efron ties, Wald CI, log2 ratio carried forward and log2 baseline",
+        caveat=_no_marker(book),
+        note=[_ASSOCIATION, f"a value counts from {book.study.analysis.lag_days} days after its draw"],
+    )
+    for row in model.itertuples():
+        write(
+            "hazard_ratio",
+            row.hazard_ratio,
+            (row.ci_low, row.ci_high),
+            term=row.term,
+            p_value=row.p_value,
+            tests="time_dependent_cox" if row.term == "log2_ratio" else None,
+            caveat=_model_caveat(model, 2),
+        )
+
+
+def mantel_byar(book: Book) -> None:
+    """Ever fallen by the pre-specified share, a status that begins when it is known; everybody starts without."""
+    frame = _stretches(book)
+    ever = frame.assign(has_fallen=frame.groupby("subject_id")["has_fallen"].cummax())
+    _, _, p = survival.logrank(ever["stop"], ever["is_event"], ever["has_fallen"], entry=ever["start"])
+    write = book.about(
+        "Mantel-Byar",
+        "PFS",
+        term=_fall(book),
+        n=frame["subject_id"].nunique(),
+        events=int(frame["is_event"].sum()),
+        role=book.role("mantel_byar"),
+        caveat=_no_marker(book),
+        note=[_ASSOCIATION, f"a fall counts from {book.study.analysis.lag_days} days after its draw"],
+    )
+    write(
+        "logrank_p",
+        p,
+        p_value=p,
+        tests="mantel_byar",
+        method="log-rank on (start, stop]",
+        caveat=_if_nan(p, "both states and an event"),
+    )
+    model = _cox(book, ever, ["has_fallen"], start="start")
+    _write_hazard(write, model, _fall(book), "Cox on (start, stop], Efron ties, Wald CI")
+
+
+def _stretches(book: Book) -> pd.DataFrame:
+    """Each member with a baseline, cut into (start, stop] in study days with the value in force (at first 0)."""
+    times = book.cohort.times("PFS", book.population)
+    times = times[times["end_day"] > 0].join(book.cohort.log2_baseline, how="inner")
+    draws = book.cohort.changes[["subject_id", "study_day", "log2_ratio", "change_category"]]
+    draws = draws.drop_duplicates(["subject_id", "study_day"], keep="last")
+    starts = pd.DataFrame(
+        {
+            "subject_id": draws["subject_id"],
+            "start": draws["study_day"] + book.study.analysis.lag_days,
+            "log2_ratio": draws["log2_ratio"],
+            "has_fallen": (draws["change_category"] == _fall(book).upper()).astype(float),
+        }
+    )
+    first = pd.DataFrame({"subject_id": times.index, "start": 0.0, "log2_ratio": 0.0, "has_fallen": 0.0})
+    rows = pd.concat([first, starts], ignore_index=True).merge(times.reset_index(), on="subject_id")
+    rows = rows[rows["start"] < rows["end_day"]].sort_values(["subject_id", "start"]).reset_index(drop=True)
+    stop = rows.groupby("subject_id")["start"].shift(-1)
+    return rows.assign(stop=stop.fillna(rows["end_day"]), is_event=rows["is_event"] & stop.isna())
+
+
+# --- Change and response ----------------------------------------------------------------------------------------------
+
+
+def early_change_and_response(book: Book) -> None:
+    """Last change by the primary landmark, drawn before any progression, against best response: odds and ROC."""
+    rules, week = book.study.analysis, _primary_week(book)
+    day = 7 * week + rules.landmark_grace_days
+    marker = landmark.last_before(book.cohort.changes, day, rules.landmark_max_age_days)
+    best = book.cohort.best_responses(book.population)
+    frame = best.join(marker[[*_MARKER, "change_category"]]).dropna(subset=_MARKER)
+    frame = frame.assign(has_fallen=frame["change_category"] == _fall(book).upper())
+    flow = f"{len(best) - len(frame)} of {len(best)} without an evaluable change by study day {day}"
+    missing = [*no_assessments(book), *_no_marker(book)]
+    for endpoint, flag in (("ORR", "is_responder"), ("confirmed ORR", "is_confirmed_responder")):
+        shared = {
+            "stratum": f"week {week}",
+            "n": len(frame),
+            "events": int(frame[flag].sum()),
+            "left_out": flow,
+            "caveat": missing,
+            "note": [flow, _ASSOCIATION],
+        }
+        _two_by_two(book, endpoint, frame, flag, shared)
+        _logistic(book, endpoint, frame, flag, shared)
+        _roc(book, endpoint, frame, flag, shared)
+
+
+def _two_by_two(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict) -> None:
+    table = [
+        [int((part & (frame[flag] == outcome)).sum()) for outcome in (True, False)]
+        for part in (frame["has_fallen"], ~frame["has_fallen"])
+    ]
+    estimate, low, high, p = rates.odds_ratio(table, book.level)
+    book.about("2x2", endpoint, **shared)(
+        "odds_ratio",
+        estimate,
+        (low, high),
+        term=_fall(book),
+        p_value=p,
+        caveat=_if_nan(estimate, "four filled cells"),
+        method="conditional maximum likelihood, exact CI, Fisher's exact test",
+    )
+
+
+def _logistic(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict) -> None:
+    fewer = min(int(frame[flag].sum()), int((~frame[flag]).sum()))
+    model = association.logistic(frame, flag, _MARKER, book.level)
+    role = book.role("response_odds") if endpoint == "ORR" else "exploratory"
+    write = book.about(
+        "logistic", endpoint, **shared, role=role, method="logistic regression, Wald CI, log2 ratio and log2 baseline"
+    )
+    caveat = [text for text in [model.attrs["caveat"], *_sparse(fewer, 2, "of the rarer outcome ")] if text]
+    too_few = fewer < _FEWEST_EVENTS_PER_VARIABLE * 2
+    for row in model.itertuples():
+        numbers = (NAN, (NAN, NAN), NAN) if too_few else (row.odds_ratio, (row.ci_low, row.ci_high), row.p_value)
+        write(
+            "odds_ratio",
+            *numbers[:2],
+            term=row.term,
+            p_value=numbers[2],
+            tests="response_odds" if row.term == "log2_ratio" and endpoint == "ORR" else None,
+            caveat=caveat,
+        )
+
+
+def _roc(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict) -> None:
+    write = book.about("ROC", endpoint, **shared)
+    auc, low, high = association.roc(-frame["log2_ratio"], frame[flag], book.level)
+    write(
+        "auc",
+        auc,
+        (low, high),
+        term="log2_ratio",
+        caveat=_if_nan(auc, "responders and non-responders"),
+        method="DeLong; a lower ratio speaks for response",
+    )
+    for statistic, part, right in (
+        ("sensitivity", frame[frame[flag]], True),
+        ("specificity", frame[~frame[flag]], False),
+    ):
+        x, n = int((part["has_fallen"] == right).sum()), len(part)
+        write(
+            statistic,
+            x / n if n else NAN,
+            rates.proportion_ci(x, n, book.level),
+            term=_fall(book),
+            n=n,
+            events=x,
+            caveat=[] if n else ["no such subjects"],
+            method="pre-specified cut, Clopper-Pearson",
+        )
+
+
+def best_changes(book: Book) -> None:
+    """Deepest fall of sHER2 against deepest fall of the sum of diameters, one point a subject."""
+    deepest = book.cohort.changes.groupby("subject_id")["pct_change"].min()
+    best = book.cohort.best_responses(book.population)
+    frame = best[["best_pct_change"]].join(deepest).dropna()
+    rho, low, high, p = association.spearman(frame["pct_change"], frame["best_pct_change"], book.level)
+    flow = f"{len(best) - len(frame)} of {len(best)} without both changes"
+    responders = int(best.loc[frame.index, "is_responder"].sum())
+    missing = [*no_assessments(book), *_no_marker(book)]
+    write = book.about("correlation", "best change", n=len(frame), events=responders, left_out=flow, caveat=missing)
+    write(
+        "spearman_rho",
+        rho,
+        (low, high),
+        p_value=p,
+        method="Spearman, Fisher z with the Bonett-Wright SE",
+        caveat=_if_nan(rho, "three pairs that vary"),
+        note=[flow, "events are responders", _ASSOCIATION],
+    )
+
+
+# --- Lead time --------------------------------------------------------------------------------------------------------
+
+
+def lead_time(book: Book) -> None:
+    """Days from a confirmed rise of sHER2 to progression on imaging, in those who progress."""
+    rules = book.study.analysis
+    window = rules.change_thresholds_pct.rise, rules.rise_floor_ng_ml
+    members = book.cohort.members(book.population)
+    progressed = book.cohort.progression_day[lambda days: days.index.isin(members)]
+    samples = book.cohort.samples
+    samples = samples[samples["subject_id"].isin(progressed.index)]
+    therapy = samples["subject_id"].map(book.cohort.subjects["new_therapy_day"])
+    latest = samples["subject_id"].map(progressed) + book.study.visits.imaging.sampling_window_days
+    samples = samples[~(samples["study_day"] > latest) & ~(samples["study_day"] >= therapy)]
+    rises = kinetics.confirmed_rises(samples, *window).reindex(progressed.index)
+    lead = progressed - rises["rise_day"]
+    n, known = len(progressed), lead.dropna()
+    write = book.about(
+        "lead time",
+        "PD",
+        n=n,
+        events=len(known),
+        method=f"PD date less first confirmed rise (>= {window[0]} % and >= {window[1]} ng/mL above nadir);"
+        " events are subjects with one",
+        caveat=[*no_assessments(book), *_no_marker(book)],
+        note=["only subjects who progressed; a rise after progression counts as negative"],
+    )
+    write(
+        "median_days",
+        float(known.median()) if len(known) else NAN,
+        caveat=[] if len(known) else ["no confirmed rise before or at progression"],
+    )
+    unconfirmed = rises["rise_day"].isna() & rises["first_rise_day"].notna()
+    shares = {
+        "before": lead > 0,
+        "at": lead == 0,
+        "after": lead < 0,
+        "unconfirmed": unconfirmed,
+        "never": rises["first_rise_day"].isna(),
+    }
+    for term, members_of in shares.items():
+        x = int(members_of.sum())
+        write(
+            f"share_{term}",
+            x / n if n else NAN,
+            rates.proportion_ci(x, n, book.level),
+            term=term,
+            events=x,
+            method="share of those who progressed, Clopper-Pearson",
+            caveat=[] if n else ["nobody progressed"],
+        )
+
+
+# --- Shared -----------------------------------------------------------------------------------------------------------
+
+
+def _cox(book: Book, frame: pd.DataFrame, terms: list[str], start: str | None = None) -> pd.DataFrame:
+    """Cox model; without numbers where there are too few events for its terms."""
+    model = survival.cox(frame, "stop" if start else "duration_days", "is_event", terms, start=start, level=book.level)
+    if model.attrs["events"] < _FEWEST_EVENTS_PER_VARIABLE * len(terms):
+        attrs = model.attrs
+        model = model.assign(**dict.fromkeys(model.columns.drop("term"), NAN))
+        model.attrs = {**attrs, "lrt_p": NAN, "log_likelihood": NAN}
+    return model
+
+
+def _write_hazard(write: Write, model: pd.DataFrame, term: str, method: str) -> None:
+    row = model.iloc[0]
+    write(
+        "hazard_ratio",
+        row["hazard_ratio"],
+        (row["ci_low"], row["ci_high"]),
+        term=term,
+        p_value=row["p_value"],
+        method=method,
+        caveat=_model_caveat(model, 1),
+    )
+
+
+def _model_caveat(model: pd.DataFrame, terms: int) -> list[str]:
+    own = [model.attrs["caveat"]] if model.attrs["caveat"] else []
+    return own + (_sparse(model.attrs["events"], terms) if model.attrs["n"] else [])
+
+
+def _sparse(events: int, terms: int, of: str = "") -> list[str]:
+    if events < _FEWEST_EVENTS_PER_VARIABLE * terms:
+        return [f"not estimated: {events} events {of}for {terms} variable(s)"]
+    per_variable = events / terms
+    return [f"{per_variable:.1f} events {of}per variable, fewer than 10"] if per_variable < _EVENTS_PER_VARIABLE else []
+
+
+def _likelihood_ratio_p(full: pd.DataFrame, reduced: pd.DataFrame) -> float:
+    if full["coef"].isna().any() or reduced["coef"].isna().any():
+        return NAN
+    return float(chdtrc(1, max(2 * (full.attrs["log_likelihood"] - reduced.attrs["log_likelihood"]), 0)))
+
+
+def _fall(book: Book) -> str:
+    """The pre-specified fall as a term: fall_20. Its category in the mart is the same in capitals."""
+    return f"fall_{book.study.analysis.change_thresholds_pct.fall}"
+
+
+def _no_marker(book: Book) -> list[str]:
+    return ["no usable serum HER2 change in the study"] if book.cohort.changes.empty else []
+
+
+def _if_nan(estimate: float, needed: str) -> list[str]:
+    return [] if np.isfinite(estimate) else [f"not estimable without {needed}"]
+
+
+def _primary_week(book: Book) -> int:
+    return int(book.study.analysis.primary.rsplit("_", 1)[1])

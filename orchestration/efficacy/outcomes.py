@@ -1,0 +1,124 @@
+"""What the treatment did: response rates, times to progression and death, follow-up. Serum HER2 plays no part here."""
+
+import numpy as np
+import pandas as pd
+
+from orchestration.efficacy import rates, survival
+from orchestration.efficacy.book import ALL, NAN, Book, Write
+from orchestration.efficacy.cohort import DAYS_PER_MONTH
+
+
+def response_rates(book: Book) -> None:
+    """ORR, confirmed ORR, DCR, CBR: responders among all members; who is not evaluable is no responder."""
+    endpoints = {
+        "ORR": "is_responder",
+        "confirmed ORR": "is_confirmed_responder",
+        "DCR": "has_disease_control",
+        "CBR": "has_clinical_benefit",
+    }
+    for population in dict.fromkeys([book.population, "in_response_evaluable", "in_treated"]):
+        best = book.cohort.best_responses(population)
+        n = len(best)
+        reason = (
+            "no subjects"
+            if not n
+            else ""
+            if book.cohort.has_assessments
+            else f"no tumour assessment ({_evaluator(book)})"
+        )
+        for endpoint, flag in endpoints.items():
+            x = int(best[flag].sum())
+            write = book.about(
+                "response rate",
+                endpoint,
+                population,
+                n=n,
+                events=x,
+                method="Clopper-Pearson",
+                role=_set_role(book, population),
+            )
+            if reason:
+                write("proportion", caveat=[reason])
+            else:
+                write("proportion", x / n, rates.proportion_ci(x, n, book.level))
+
+
+def survival_times(book: Book) -> None:
+    """Kaplan-Meier of each endpoint: curve, median, quartiles and rates."""
+    for population in dict.fromkeys([book.population, "in_treated"]):
+        for endpoint in ("PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED"):
+            times = book.cohort.times(endpoint, population)
+            curve = survival.kaplan_meier(times["duration_days"], times["is_event"], level=book.level)
+            book.curve(endpoint, population, ALL, curve)
+            sensitivity = endpoint in {"PFS_OTHER_RULES", "DOR_UNCONFIRMED"}
+            write = book.about(
+                "survival",
+                endpoint,
+                population,
+                n=len(times),
+                events=int(times["is_event"].sum()),
+                method="Kaplan-Meier, log-log CI",
+                role="sensitivity" if sensitivity else _set_role(book, population),
+                caveat=no_assessments(book) if endpoint != "OS" else [],
+            )
+            for statistic, p in (
+                ("median_months", 0.5),
+                ("lower_quartile_months", 0.25),
+                ("upper_quartile_months", 0.75),
+            ):
+                write_quantile(write, statistic, survival.quantile(curve, p), times)
+            months = book.study.analysis.km_months
+            for month, rate in zip(months, survival.rate_at(curve, np.array(months) * DAYS_PER_MONTH).itertuples()):
+                beyond = "no subjects" if curve.empty else "beyond the last observed time"
+                write(
+                    f"rate_{month}m",
+                    rate.survival,
+                    (rate.ci_low, rate.ci_high),
+                    caveat=[beyond] if np.isnan(rate.survival) else [],
+                )
+
+
+def follow_up(book: Book) -> None:
+    """Median follow-up by reverse Kaplan-Meier."""
+    for endpoint in ("PFS", "OS"):
+        times = book.cohort.times(endpoint, book.population)
+        found = survival.reverse_kaplan_meier(times["duration_days"], times["is_event"], level=book.level)
+        write = book.about(
+            "follow-up",
+            endpoint,
+            n=len(times),
+            events=int((~times["is_event"]).sum()),
+            role="exploratory",
+            method="reverse Kaplan-Meier, log-log CI",
+            note=["events are censorings"],
+        )
+        write_quantile(write, "median_months", found, times)
+
+
+def time_to_response(book: Book) -> None:
+    """Responders only, so no censoring: smallest, median and largest."""
+    days = book.cohort.times("TTR", book.population)["duration_days"]
+    write = book.about(
+        "time to response", "TTR", n=len(days), events=len(days), method="order statistics of the responders"
+    )
+    for statistic, share in (("min_months", 0), ("median_months", 0.5), ("max_months", 1)):
+        found = float(days.quantile(share)) / DAYS_PER_MONTH if len(days) else NAN
+        write(statistic, found, caveat=[] if len(days) else ["no responders"])
+
+
+def write_quantile(write: Write, statistic: str, found: tuple[float, float, float], times: pd.DataFrame, **own) -> None:
+    estimate, low, high = (value / DAYS_PER_MONTH for value in found)
+    reason = [] if np.isfinite(estimate) else ["not reached"] if len(times) else ["no subjects"]
+    write(statistic, estimate, (low, high), **own, caveat=reason)
+
+
+def _set_role(book: Book, population: str) -> str:
+    return "secondary" if population == book.population else "sensitivity"
+
+
+def _evaluator(book: Book) -> str:
+    return book.study.response.evaluator
+
+
+def no_assessments(book: Book) -> list[str]:
+    return [] if book.cohort.has_assessments else [f"no tumour assessment ({_evaluator(book)})"]
