@@ -262,9 +262,9 @@ class _shown_progress:
     def _show(self, text: str) -> None:
         if self._status:
             self._status.update(text)
-        elif (stage := text.split()[0]) != self._stage:
+        elif (stage := text.partition(":")[0]) != self._stage:
             self._stage = stage
-            click.echo(f"{text} ...", err=True)
+            click.echo(f"{stage} ...", err=True)
 
     def __exit__(self, *exception) -> None:
         progress.listen(None)

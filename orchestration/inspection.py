@@ -13,7 +13,7 @@ from orchestration.lake import Lake
 from orchestration.publication import PUBLIC_SCHEMAS
 from orchestration.settings import Settings
 from orchestration.study import Study
-from orchestration.warehouse import connect
+from orchestration.warehouse import connect, quoted
 
 
 def query_rows(settings: Settings, query: str) -> tuple[list[str], list[tuple]]:
@@ -64,7 +64,7 @@ def quarantined(settings: Settings) -> list[dict]:
     ]
     rows += [
         {"file_id": item.file_id, "path": item.path, "row_number": None, "record": None, "field": None, "value": None}
-        | {"rule": item.reason.split(":")[0], "message": item.reason}
+        | dict(zip(("rule", "message"), item.reason.split(": ", 1)))
         for item in ledger[ledger["status"] == "rejected"].itertuples()
     ]
     return sorted(rows, key=lambda row: (row["path"] or "", row["row_number"] or 0, row["field"] or ""))
@@ -110,7 +110,7 @@ def headline(settings: Settings, study: Study) -> str:
         f"rows      {rows['read']} read = {rows['accepted']} accepted + {rows['quarantined']} quarantined",
     ]
     for rejected in [row for row in quarantined(settings) if row["row_number"] is None]:
-        lines.append(f"          rejected {rejected['path']}: {rejected['message']}")
+        lines.append(f"          rejected {rejected['message']}")
     if rows["quarantined"]:
         lines.append("          each quarantined row and its mend: sher2 quarantine")
     lines += [""] + _headline_numbers(settings, study) + [""]
@@ -195,17 +195,16 @@ def export_parquet(settings: Settings, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with duckdb.connect() as connection:
-        quoted = str(settings.warehouse).replace("'", "''")
         if not settings.warehouse.exists():
             raise UserError(f"{settings.warehouse}: nothing is published yet. Run: sher2 run")
-        connection.execute(f"attach '{quoted}' as published (read_only)")
+        connection.execute(f"attach {quoted(str(settings.warehouse))} as published (read_only)")
         tables = connection.execute(
             "select schema_name, table_name from duckdb_tables() where database_name = 'published' order by all"
         ).fetchall()
         for schema, table in tables:
             if schema in PUBLIC_SCHEMAS:
                 path = folder / f"{schema}.{table}.parquet"
-                target = str(path).replace("'", "''")
-                connection.execute(f'copy (select * from published."{schema}"."{table}" order by all) to \'{target}\' (format parquet)')
+                rows = f'select * from published."{schema}"."{table}" order by all'
+                connection.execute(f"copy ({rows}) to {quoted(str(path))} (format parquet)")
                 written.append(path)
     return written

@@ -8,7 +8,7 @@ from orchestration.lake import Lake
 from orchestration.publication import GRAIN, Build, code_version
 from orchestration.settings import Settings
 from orchestration.study import Study
-from orchestration.warehouse import connect
+from orchestration.warehouse import connect, quoted
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def build_metrics(settings: Settings, study: Study, database: Path) -> tuple[dic
             )
             connection.execute(f"insert into metrics.{name} select {casts} from frame")
             connection.unregister("frame")
-            connection.execute(f"comment on table metrics.{name} is '{table.description}'")
+            connection.execute(f"comment on table metrics.{name} is {quoted(table.description)}")
             for column, (_, text) in table.columns.items():
-                connection.execute(f"comment on column metrics.{name}.{column} is '{text}'")
+                connection.execute(f"comment on column metrics.{name}.{column} is {quoted(text)}")
     return {name: len(frames[name]) for name in METRICS}, time.perf_counter() - began

@@ -31,7 +31,7 @@ def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
 
     from orchestration.definitions import build_defs
 
-    job = build_defs(settings).get_job_def("pipeline")
+    job = build_defs(settings).resolve_job_def("pipeline")
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
             instance=instance,

@@ -17,7 +17,7 @@ import duckdb
 from orchestration import __version__
 from orchestration.errors import UserError
 from orchestration.settings import DBT_PROJECT, EXPECTATIONS, REPOSITORY, Settings
-from orchestration.warehouse import connect, tree_hash
+from orchestration.warehouse import connect, quoted, tree_hash
 
 KEPT_BUILDS = 5
 PUBLIC_SCHEMAS = ("marts", "metrics", "ops")
@@ -142,7 +142,7 @@ def differences(settings: Settings, earlier: Path) -> list[dict]:
     changes = []
     with duckdb.connect() as connection:
         for alias, path in (("before", earlier), ("after", settings.warehouse)):
-            connection.execute(f"attach '{str(path).replace(chr(39), chr(39) * 2)}' as {alias} (read_only)")
+            connection.execute(f"attach {quoted(str(path))} as {alias} (read_only)")
         for mart, grain in GRAIN.items():
             columns = [row[0] for row in connection.execute(f"describe after.marts.{mart}").fetchall()]
             known = {row[0] for row in connection.execute(f"describe before.marts.{mart}").fetchall()}
@@ -180,7 +180,7 @@ def _record(database: Path, build: Build, history: list[tuple]) -> None:
         )
         connection.execute("comment on table ops.publications is 'One row a publication, the newest last. Grain: publication.'")
         for name, (_, text) in _PUBLICATIONS.items():
-            connection.execute(f"comment on column ops.publications.{name} is '{text}'")
+            connection.execute(f"comment on column ops.publications.{name} is {quoted(text)}")
         connection.executemany(f"insert into ops.publications values ({', '.join('?' * len(_PUBLICATIONS))})", [*history, row])
         connection.execute("checkpoint")
 

@@ -39,6 +39,11 @@ def connect(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
         connection.close()
 
 
+def quoted(text: str) -> str:
+    """A SQL string literal, for the few statements that take no parameter (COMMENT, ATTACH, COPY)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 @dataclass(frozen=True)
 class NodeResult:
     """What became of one dbt model, seed or test."""

@@ -35,11 +35,11 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             name=severity,
             asset=["raw", record],
-            description=f"{_EFFECT[severity]} Rules: " + ", ".join(sorted({c.rule for c in checks if c.severity == severity})),
-            metadata={c.rule: c.mend for c in checks if c.severity == severity},
+            description=f"{_EFFECT[severity]} Rules: " + ", ".join(sorted({c["rule"] for c in checks if c["severity"] == severity})),
+            metadata={c["rule"]: c["mend"] for c in checks if c["severity"] == severity},
         )
         for record, checks in suites().items()
-        for severity in sorted({check.severity for check in checks})
+        for severity in sorted({check["severity"] for check in checks})
     ]
 
 

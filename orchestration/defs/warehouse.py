@@ -41,7 +41,7 @@ def build_dbt_assets(manifest: Path) -> dg.AssetsDefinition:
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt", exclude="resource_type:unit_test")
     def dbt(context: dg.AssetExecutionContext, home: Home):
-        results = home.dbt.build(progress=lambda done, total, text: progress.tell(f"building {text}"))
+        results = home.dbt.build(progress=lambda done, total, text: progress.tell(f"building the marts: {text}"))
         addresses = _Addresses(manifest, translator)
         yield from _models(context, home, results, addresses)
         yield from _tests(context, results, addresses)

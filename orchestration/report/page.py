@@ -140,7 +140,7 @@ def _survival(published: Published, study: Study, row: Row | None) -> dict:
             "limits": _limits(row),
             "counts": counts,
             "sentence": f"Among {wording.count(row.n)} {wording.population(row.population)}, so few have progressed"
-            f" or died ({wording.count(row.events)}) that the time by which half would have done so cannot be told yet.",
+            f" or died ({wording.count(row.events)}) that the time by which half will have cannot be told yet.",
             "caveat": row.caveat,
         }
     return {
@@ -175,8 +175,8 @@ def _landmark(published: Published, study: Study, row: Row | None) -> dict:
         "limits": _limits(row) + p,
         "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}",
         "sentence": f"Among {wording.plural(row.n, 'patient')} alive, progression-free and with an evaluable change at"
-        f" week {week}, each doubling of serum HER2 against baseline multiplied the hazard of later progression or death"
-        f" by {ratio} (adjusted for baseline). {reading}",
+        f" week {week}, each doubling of serum HER2 against baseline multiplied the hazard of later progression or"
+        f" death by {ratio} (adjusted for baseline). {reading}",
         "caveat": row.caveat,
     }
 

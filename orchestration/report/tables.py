@@ -1,4 +1,4 @@
-"""The tables of the page as text: what stands in metrics.* and ops.*, ordered for a reader. Nothing is computed here."""
+"""The tables of the page as text: rows of metrics.* and ops.*, ordered for a reader. Nothing is computed here."""
 
 import string
 from collections.abc import Callable

@@ -57,9 +57,10 @@ VALIDATIONS = pa.schema({
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A built database: `rows` answers a query with tuples, `value` with the first field of the first row."""
+    """A built database and dbt's results: `rows` answers a query with tuples, `value` with the first field of the first row."""
 
     path: Path
+    results: list
 
     def rows(self, query: str) -> list[tuple]:
         with duckdb.connect(str(self.path), read_only=True) as connection:
@@ -156,15 +157,14 @@ def dbt_target(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def build_warehouse(tmp_path_factory, dbt_target) -> Callable[..., Warehouse]:
-    """(records, study=None, checked=True, **other tables of the lake) -> Warehouse; `checked` also runs the data tests."""
+    """(records, study=None, checks=("test",), **other tables of the lake) -> Warehouse; `checks`: kinds of dbt tests to run."""
 
-    def build(records: dict[str, list[dict]], study: Study | None = None, checked: bool = True, **tables) -> Warehouse:
+    def build(records: dict[str, list[dict]], study: Study | None = None, checks=("test",), **tables) -> Warehouse:
         folder = tmp_path_factory.mktemp("warehouse")
         lake = write_lake(folder / "lake", records, **tables)
         database = folder / "build.duckdb"
-        excluded = ["unit_test"] if checked else ["unit_test", "test"]
-        types = [word for name in excluded for word in ("--exclude-resource-type", name)]
-        run_dbt("build", *types, lake=lake, database=database, target=dbt_target, study=study or Study())
-        return Warehouse(database)
+        left_out = [word for kind in ("test", "unit_test") if kind not in checks for word in ("--exclude-resource-type", kind)]
+        results = run_dbt("build", *left_out, lake=lake, database=database, target=dbt_target, study=study or Study())
+        return Warehouse(database, results)
 
     return build

@@ -1,0 +1,67 @@
+"""Confirmed rises, geometric means, the mixed model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestration.efficacy import kinetics
+
+
+def samples(*rows) -> pd.DataFrame:
+    """One subject's samples from (study_day, value, assay) with their nadirs."""
+    frame = pd.DataFrame(rows, columns=["study_day", "value_ng_ml", "assay"])
+    nadir = frame["value_ng_ml"].cummin().shift(1)
+    return frame.assign(subject_id="s", sample_id=[f"L{i}" for i in range(len(frame))], nadir_ng_ml=nadir)
+
+
+@pytest.mark.parametrize(("rows", "rise", "first"), [
+    ([(1, 10.0, "A"), (22, 12.0, "A"), (43, 12.0, "A")], 22, 22),
+    ([(1, 10.0, "A"), (22, 11.99, "A"), (43, 11.99, "A")], None, None),
+    ([(1, 10.0, "A"), (22, 12.0, "A"), (43, 11.0, "A")], None, 22),
+    ([(1, 10.0, "A"), (22, 12.0, "A")], None, 22),
+    ([(1, 5.0, "A"), (22, 6.6, "A"), (43, 6.7, "A"), (85, 6.7, "A")], 43, 43),
+    ([(1, 10.0, "A"), (22, 12.0, "A"), (43, 30.0, "B"), (85, 12.5, "A")], 22, 22),
+    ([(1, 10.0, "A"), (22, 5.0, "A"), (43, 8.0, "A"), (85, 9.0, "A")], 43, 43),
+    ([(1, 10.0, "A"), (22, 14.0, "A"), (43, 9.0, "A"), (85, 14.0, "A"), (127, 15.0, "A")], 85, 22),
+])  # fmt: skip
+def test_a_rise_is_dated_at_its_first_sample_and_needs_the_next_of_its_assay(rows, rise, first):
+    found = kinetics.confirmed_rises(samples(*rows), 20, 1.7).loc["s"]
+    for name, expected in (("rise_day", rise), ("first_rise_day", first)):
+        assert np.isnan(found[name]) if expected is None else found[name] == expected
+
+
+def test_geometric_mean_has_the_t_interval_of_the_logarithms():
+    values = np.array([2.0, 8.0, 4.0])
+    estimate, low, high = kinetics.geometric_mean(values)
+    assert estimate == pytest.approx(4)
+    half = 4.302652729911275 * np.log(values).std(ddof=1) / np.sqrt(3)
+    assert (low, high) == pytest.approx((4 * np.exp(-half), 4 * np.exp(half)))
+    assert np.isnan(kinetics.geometric_mean(np.array([5.0]))[1:]).all()
+    assert np.isnan(kinetics.geometric_mean(np.array([]))).all()
+    with pytest.raises(ValueError, match=r"^values"):
+        kinetics.geometric_mean(np.array([0.0, 1.0]))
+
+
+def test_mixed_model_agrees_with_statsmodels():
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    rng = np.random.default_rng(7)
+    subject = np.repeat(np.arange(40), 6)
+    week = np.tile([0, 3, 6, 12, 18, 24], 40) + rng.normal(0, 0.2, 240)
+    group = (subject % 2).astype(float)
+    y = 3 + rng.normal(0, 0.7, 40)[subject] + (0.03 * group + rng.normal(-0.02, 0.03, 40)[subject]) * week
+    y = y + rng.normal(0, 0.15, 240)
+    x = np.column_stack([np.ones(240), week, group, week * group])
+    found = kinetics.mixed_model(y, x, week, subject)
+    scaled = np.column_stack([np.ones(240), (week - week.mean()) / week.std()])  # or its optimiser gives up
+    theirs = MixedLM(y, x, subject, scaled).fit(reml=True, method="powell")
+    np.testing.assert_allclose(found.coef, theirs.fe_params, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.se, theirs.bse_fe, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "reason"), [(0, "too few"), (6, "too few"), (40, "collinear")])
+def test_mixed_model_says_why_it_cannot_estimate(rows, reason):
+    subject = np.arange(rows) // 2
+    x = np.column_stack([np.ones(rows), np.arange(rows) % 2, np.zeros(rows), np.zeros(rows)])
+    found = kinetics.mixed_model(np.zeros(rows), x, np.arange(rows) % 2.0, subject)
+    assert reason in found.caveat and np.isnan(found.coef).all()

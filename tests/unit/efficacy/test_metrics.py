@@ -1,0 +1,272 @@
+"""All analyses of a study, on made-up marts."""
+
+import doctest
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import orchestration.efficacy
+from orchestration.efficacy import marker, metrics, survival
+from orchestration.efficacy.book import Book
+from orchestration.efficacy.cohort import Cohort
+from orchestration.errors import UserError
+from orchestration.study import Study
+
+MARTS = ("dim_subject", "fct_visit", "fct_her2_delta", "fct_response", "fct_best_response", "fct_time_to_event")
+PRIMARY = {
+    "analysis": "landmark",
+    "endpoint": "PFS",
+    "stratum": "week 6",
+    "term": "log2_ratio",
+    "statistic": "hazard_ratio",
+}
+NAMES = {
+    ("response rate", "ORR", "proportion"), ("response rate", "confirmed ORR", "proportion"),
+    ("response rate", "DCR", "proportion"), ("response rate", "CBR", "proportion"),
+    *(("survival", endpoint, statistic) for endpoint in ("PFS", "OS", "DOR")
+      for statistic in ("median_months", "rate_6m", "rate_12m", "rate_18m", "rate_24m")),
+    ("follow-up", "PFS", "median_months"), ("follow-up", "OS", "median_months"),
+    ("landmark", "PFS", "hazard_ratio"), ("landmark", "PFS", "logrank_p"),
+    ("time-dependent Cox", "PFS", "hazard_ratio"),
+    ("Mantel-Byar", "PFS", "logrank_p"), ("PH test", "PFS", "chi2"), ("2x2", "ORR", "odds_ratio"),
+    ("logistic", "ORR", "odds_ratio"), ("mixed model", "sHER2", "slope_difference"), ("concordance", "PFS", "c_index"),
+    ("ROC", "ORR", "auc"), ("correlation", "best change", "spearman_rho"), ("lead time", "PD", "median_days"),
+}  # fmt: skip
+
+
+def study(**analysis) -> Study:
+    return Study.model_validate({"analysis": analysis})
+
+
+def pick(estimates: pd.DataFrame, **where) -> pd.Series:
+    rows = estimates[np.logical_and.reduce([estimates[column] == value for column, value in where.items()])]
+    assert len(rows) == 1, f"{len(rows)} rows for {where}"
+    return rows.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def linked(make_marts):
+    return make_marts(150, seed=11, effect=0.7)
+
+
+@pytest.fixture(scope="module")
+def computed(linked):
+    return metrics.compute(linked, study(secondary=["time_dependent_cox", "mantel_byar", "response_odds"]), "build")
+
+
+@pytest.fixture(scope="module")
+def estimates(computed):
+    return computed["estimates"]
+
+
+def test_every_name_of_the_contract_is_there_whether_there_is_data_or_not(estimates):
+    empty = metrics.compute({name: pd.DataFrame() for name in MARTS}, study(), "build")["estimates"]
+    for frame in (estimates, empty):
+        assert set(frame[["analysis", "endpoint", "statistic"]].itertuples(index=False, name=None)) >= NAMES
+        assert set(frame.loc[frame["analysis"] == "landmark", "stratum"]) >= {"week 6", "week 9", "week 12"}
+
+
+def test_an_empty_study_gives_reasons_and_no_numbers():
+    found = metrics.compute({name: pd.DataFrame() for name in MARTS}, study(), "build")
+    numbers = found["estimates"][found["estimates"]["method"] != "count"]
+    assert numbers["estimate"].isna().all() and (numbers["caveat"] != "").all()
+    assert found["survival_curves"].empty
+    assert (found["remark_profile"]["status"] == "not estimable").all() and (
+        found["remark_profile"]["reason"] != ""
+    ).all()
+
+
+def test_a_row_without_a_number_says_why(estimates):
+    missing = estimates[estimates["estimate"].isna()]
+    assert len(missing) and (missing["caveat"] != "").all()
+
+
+def test_a_number_stands_once_and_carries_the_build(computed, estimates):
+    key = ["analysis", "endpoint", "population", "stratum", "term", "statistic"]
+    assert not estimates.duplicated(key).any()
+    assert not computed["remark_profile"].duplicated(key[:4]).any()
+    assert not computed["survival_curves"].duplicated(["endpoint", "population", "stratum", "time_months"]).any()
+    assert all((frame["build_id"] == "build").all() for frame in computed.values())
+
+
+def test_intervals_hold_their_estimate_and_no_number_is_infinite(estimates):
+    numbers = estimates[["estimate", "ci_low", "ci_high", "p_value"]]
+    assert np.isfinite(numbers.fillna(0)).all(axis=None)
+    assert not (estimates["ci_low"] > estimates["estimate"] + 1e-12).any()
+    assert not (estimates["ci_high"] < estimates["estimate"] - 1e-12).any()
+    assert (estimates.loc[estimates["ci_low"].notna(), "level"] == 0.95).all()
+
+
+def test_there_is_one_primary_row_and_it_is_the_declared_one(linked, estimates):
+    assert estimates["is_primary"].sum() == 1
+    assert pick(estimates, **PRIMARY)["is_primary"]
+    other = metrics.compute(linked, study(primary="landmark_week_12"), "b")
+    assert pick(other["estimates"], is_primary=True)["stratum"] == "week 12"
+    assert other["remark_profile"].query("role == 'primary'")["stratum"].tolist() == ["week 12"]
+
+
+def test_the_primary_result_is_the_landmark_cox_done_by_hand(linked, estimates):
+    her2, times = linked["fct_her2_delta"], linked["fct_time_to_event"].query("endpoint == 'PFS'")
+    last = her2.query("study_day > 1 and 15 <= study_day <= 50").groupby("subject_id").last()
+    frame = (
+        times.query("duration_days > 50")
+        .set_index("subject_id")
+        .join(last[["log2_ratio", "baseline_ng_ml"]], how="inner")
+    )
+    frame = frame.assign(duration_days=frame["duration_days"] - 50, log2_baseline=np.log2(frame["baseline_ng_ml"]))
+    expected = survival.cox(frame, "duration_days", "is_event", ["log2_ratio", "log2_baseline"])
+    found = pick(estimates, **PRIMARY)
+    assert (found["estimate"], found["ci_low"], found["ci_high"], found["p_value"]) == pytest.approx(
+        expected.loc[0, ["hazard_ratio", "ci_low", "ci_high", "p_value"]].tolist()
+    )
+    assert (found["n"], found["events"]) == (len(frame), frame["is_event"].sum())
+    counts = {row.statistic: row.estimate for row in estimates.query(
+        "analysis == 'landmark' and endpoint == 'PFS' and stratum == 'week 6'").itertuples()}  # fmt: skip
+    assert counts["excluded_event"] == (times["is_event"] & (times["duration_days"] <= 50)).sum()
+    assert counts["excluded_censoring"] == (~times["is_event"] & (times["duration_days"] <= 50)).sum()
+
+
+def test_a_linked_study_finds_the_link_in_every_analysis(estimates):
+    for where in (
+        PRIMARY,
+        {"analysis": "time-dependent Cox", "term": "log2_ratio"},
+        {"analysis": "Mantel-Byar", "statistic": "logrank_p"},
+        {"analysis": "logistic", "endpoint": "ORR", "term": "log2_ratio"},
+        {"analysis": "correlation"},
+    ):
+        assert pick(estimates, **where)["p_value"] < 0.05
+    assert pick(estimates, **PRIMARY)["estimate"] > 1
+    assert pick(estimates, analysis="ROC", endpoint="ORR", statistic="auc")["ci_low"] > 0.5
+
+
+def test_the_time_dependent_rows_hold_each_value_from_its_lag_on(linked):
+    rows = marker._stretches(Book(Cohort(linked, study()), "b"))
+    for subject, mine in rows.groupby("subject_id"):
+        assert mine["start"].tolist() == [0, *mine["stop"].tolist()[:-1]]
+        assert mine["is_event"].tolist()[:-1] == [False] * (len(mine) - 1)
+        her2 = linked["fct_her2_delta"]
+        draws = her2[(her2["subject_id"] == subject) & (her2["study_day"] > 1)].set_index("study_day")["log2_ratio"]
+        for row in mine.iloc[1:].itertuples():
+            assert row.log2_ratio == draws[row.start - 7]
+    assert rows.groupby("subject_id")["log2_ratio"].first().eq(0).all()
+
+
+def test_declared_secondary_analyses_are_adjusted_together_by_holm(computed, estimates):
+    adjusted = estimates[estimates["p_adjusted"].notna()].sort_values("p_value")
+    assert set(adjusted["analysis"]) == {"time-dependent Cox", "Mantel-Byar", "logistic"} and len(adjusted) == 3
+    expected = np.minimum(np.maximum.accumulate(adjusted["p_value"].to_numpy() * [3, 2, 1]), 1)
+    np.testing.assert_allclose(adjusted["p_adjusted"], expected)
+    profile = computed["remark_profile"]
+    for analysis, endpoint in (("Mantel-Byar", "PFS"), ("time-dependent Cox", "PFS"), ("logistic", "ORR")):
+        assert pick(profile, analysis=analysis, endpoint=endpoint)["role"] == "secondary"
+    assert pick(profile, analysis="logistic", endpoint="confirmed ORR")["role"] == "exploratory"
+
+
+def test_an_unknown_secondary_analysis_is_the_users_mistake(linked):
+    with pytest.raises(UserError, match=r"analysis\.secondary: unknown analysis 'mantel'"):
+        metrics.compute(linked, study(secondary=["mantel"]), "b")
+
+
+def test_curves_start_at_one_and_agree_with_the_rates(computed, estimates):
+    curves = computed["survival_curves"]
+    for _, curve in curves.groupby(["endpoint", "population", "stratum"]):
+        assert curve["time_months"].iloc[0] == 0 and curve["survival"].iloc[0] == 1
+        assert curve["survival"].is_monotonic_decreasing and curve["at_risk"].is_monotonic_decreasing
+    pfs = curves.query("endpoint == 'PFS' and population == 'in_efficacy' and stratum == 'all'")
+    rate = pick(estimates, analysis="survival", endpoint="PFS", population="in_efficacy", statistic="rate_6m")
+    assert rate["estimate"] == pytest.approx(pfs.query("time_months <= 6")["survival"].iloc[-1])
+    assert {"week 6: fall >= 20 %", "week 6: no fall >= 20 %"} <= set(curves["stratum"])
+
+
+def test_the_other_evaluator_stands_beside_the_primary(linked):
+    second = {
+        name: pd.concat([linked[name], linked[name].assign(evaluator="INDEPENDENT ASSESSOR")], ignore_index=True)
+        for name in ("fct_response", "fct_best_response", "fct_time_to_event")
+    }
+    found = metrics.compute({**linked, **second}, study(), "b")["estimates"]
+    one, other = (pick(found, **{**PRIMARY, "stratum": name}) for name in ("week 6", "week 6, INDEPENDENT ASSESSOR"))
+    assert one["estimate"] == other["estimate"] and one["is_primary"] and not other["is_primary"]
+    assert pick(found, analysis="response rate", endpoint="ORR", population="in_efficacy")["n"] == 150
+
+
+def test_the_order_of_the_rows_changes_nothing(linked, estimates):
+    shuffled = {name: frame.sample(frac=1, random_state=4) if len(frame) else frame for name, frame in linked.items()}
+    again = metrics.compute(shuffled, study(secondary=["time_dependent_cox", "mantel_byar", "response_odds"]), "build")
+    pd.testing.assert_frame_equal(again["estimates"], estimates, check_exact=False, rtol=1e-9)
+
+
+def test_the_same_marts_give_the_same_tables_bit_for_bit(linked, computed):
+    again = metrics.compute(linked, study(secondary=["time_dependent_cox", "mantel_byar", "response_odds"]), "build")
+    for name, frame in computed.items():
+        pd.testing.assert_frame_equal(again[name], frame, check_exact=True)
+
+
+def without_her2(marts):
+    return {**marts, "fct_her2_delta": marts["fct_her2_delta"].iloc[:0]}
+
+
+def with_constant_her2(marts):
+    her2 = marts["fct_her2_delta"].assign(log2_ratio=0.0, value_ng_ml=10.0, baseline_ng_ml=10.0, pct_change=0.0)
+    return {**marts, "fct_her2_delta": her2.assign(change_category="STABLE", nadir_ng_ml=10.0)}
+
+
+def without_imaging(marts):
+    best = marts["fct_best_response"].assign(is_responder=False, is_confirmed_responder=False, best_pct_change=np.nan)
+    return {**marts, "fct_response": marts["fct_response"].iloc[:0], "fct_best_response": best}
+
+
+def of_one_subject(marts):
+    first = marts["dim_subject"]["subject_id"].iloc[0]
+    return {name: frame[frame["subject_id"] == first] if len(frame) else frame for name, frame in marts.items()}
+
+
+def without_events(marts):
+    return {**marts, "fct_time_to_event": marts["fct_time_to_event"].assign(is_event=False)}
+
+
+def untreated(marts):
+    flags = dict.fromkeys(("in_treated", "in_efficacy", "in_response_evaluable"), False)
+    return {**marts, "dim_subject": marts["dim_subject"].assign(**flags, first_dose_on=pd.NaT)}
+
+
+@pytest.mark.parametrize("change", [
+    without_her2, with_constant_her2, without_imaging, of_one_subject, without_events, untreated,
+])  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_a_study_with_too_little_says_so_and_never_fails(linked, change):
+    found = metrics.compute(change(linked), study(), "b")["estimates"]
+    primary = pick(found, **PRIMARY)
+    assert np.isnan(primary["estimate"]) == (change is not without_imaging) and (primary["caveat"] != "")
+    assert (found.loc[found["estimate"].isna(), "caveat"] != "").all()
+    assert set(found[["analysis", "endpoint", "statistic"]].itertuples(index=False, name=None)) >= NAMES
+
+
+def test_a_mart_that_is_absent_or_lacks_a_column_is_named(linked):
+    with pytest.raises(ValueError, match=r"^marts: fct_response is absent"):
+        metrics.compute({name: frame for name, frame in linked.items() if name != "fct_response"}, study(), "b")
+    with pytest.raises(ValueError, match=r"^marts: dim_subject lacks in_efficacy"):
+        metrics.compute({**linked, "dim_subject": linked["dim_subject"].drop(columns="in_efficacy")}, study(), "b")
+
+
+def test_samples_on_or_after_progression_or_new_therapy_never_count_as_early_change(linked):
+    marts = dict(linked)
+    subject = linked["dim_subject"]["subject_id"].iloc[0]
+    marts["dim_subject"] = linked["dim_subject"].assign(
+        new_therapy_on=linked["dim_subject"]["first_dose_on"] + pd.Timedelta(30, "D")
+    )
+    changes = Cohort(marts, study()).changes
+    assert subject in set(changes["subject_id"]) and (changes["study_day"] < 31).all()
+
+
+def test_fifty_null_studies_reject_at_most_six_times(make_marts):
+    rejected = 0
+    for seed in range(50):
+        book = Book(Cohort(make_marts(80, seed=1000 + seed), study(landmarks_weeks=[6])), "b")
+        marker.landmarks(book)
+        rejected += pick(book.tables()["estimates"], is_primary=True)["p_value"] < 0.05
+    assert rejected <= 6
+
+
+def test_the_examples_of_the_package_are_true():
+    assert doctest.testmod(orchestration.efficacy).failed == 0

@@ -1,0 +1,81 @@
+"""Proportions and 2x2 tables, held against R and against published intervals."""
+
+import numpy as np
+import pytest
+
+from orchestration.efficacy import rates
+
+
+def test_exact_intervals_equal_r(reference):
+    cases = reference.results("binom_ci")
+    assert len(cases) > 100
+    for case in cases:
+        x, n = case["x"], case["n"]
+        np.testing.assert_allclose(rates.proportion_ci(x, n), [case["cp_lower"], case["cp_upper"]], atol=1e-9)
+        np.testing.assert_allclose(rates.proportion_ci(x, n, 0.9), [case["cp90_lower"], case["cp90_upper"]], atol=1e-9)
+        np.testing.assert_allclose(rates.wilson_ci(x, n), [case["wilson_lower"], case["wilson_upper"]], atol=1e-9)
+
+
+def test_exact_intervals_equal_the_published_ones_to_the_printed_digit(reference):
+    for row in reference.results("published_orr_ci")["rows"]:
+        low, high = rates.proportion_ci(row["x"], row["n"])
+        assert (100 * low, 100 * high) == pytest.approx((row["lower"], row["upper"]), abs=0.051)
+
+
+def test_difference_equals_newcombes_own_example():
+    # Newcombe 1998, table II, example (a): 56/70 against 48/80, method 10
+    np.testing.assert_allclose(rates.difference_ci(56, 70, 48, 80), [0.2, 0.0524, 0.3339], atol=5e-5)
+
+
+def test_difference_agrees_with_statsmodels():
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    for x1, n1, x2, n2 in [(9, 10, 3, 10), (0, 10, 0, 20), (10, 10, 0, 10), (29, 29, 11, 11)]:
+        theirs = confint_proportions_2indep(x1, n1, x2, n2, method="newcomb")
+        np.testing.assert_allclose(rates.difference_ci(x1, n1, x2, n2)[1:], theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", [
+    "ali2008", "fornier2005_like", "small", "tdxd_small", "balanced", "newcombe_a", "sparse",
+])  # fmt: skip
+def test_two_by_two_equals_r(reference, case):
+    expected = reference.results("two_by_two")[case]
+    estimate, low, high, p = rates.odds_ratio(expected["table_rows"])
+    assert p == pytest.approx(expected["fisher_p"], rel=1e-9)
+    assert (estimate, low, high) == pytest.approx(
+        [expected[f"or_{name}"] for name in ("conditional", "lower", "upper")], rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "known_limits"), [([[4, 0], [0, 4]], 1), ([[0, 10], [5, 5]], 1), ([[0, 0], [3, 4]], 0)]
+)
+def test_an_empty_cell_gives_no_odds_ratio_but_the_limit_that_exists(table, known_limits):
+    estimate, low, high, _ = rates.odds_ratio(table)
+    assert np.isnan(estimate) and np.isfinite([low, high]).sum() == known_limits
+
+
+def test_holm_equals_r_and_leaves_out_what_is_missing(reference):
+    case = reference.results("rank_tests_multiplicity")["p_adjust"]
+    np.testing.assert_allclose(rates.holm(case["p"]), case["holm"], atol=1e-12)
+    np.testing.assert_allclose(rates.holm([0.04, np.nan, 0.01]), [0.04, np.nan, 0.02])
+
+
+def test_no_subjects_give_no_interval():
+    assert np.isnan(rates.proportion_ci(0, 0)).all()
+    assert np.isnan(rates.difference_ci(0, 0, 1, 2)).all()
+
+
+@pytest.mark.parametrize(("call", "argument"), [
+    (lambda: rates.proportion_ci(3, 2), "successes"),
+    (lambda: rates.proportion_ci(-1, 2), "successes"),
+    (lambda: rates.proportion_ci(1.5, 2), "successes"),
+    (lambda: rates.proportion_ci(1, np.nan), "n"),
+    (lambda: rates.proportion_ci(1, 2, level=95), "level"),
+    (lambda: rates.difference_ci(1, 2, 3, 2), "x2"),
+    (lambda: rates.odds_ratio([[1, 2, 3]]), "table"),
+    (lambda: rates.odds_ratio([[1, -2], [3, 4]]), "table"),
+])  # fmt: skip
+def test_arguments_that_make_no_sense_are_refused_by_name(call, argument):
+    with pytest.raises(ValueError, match=f"^{argument}"):
+        call()
