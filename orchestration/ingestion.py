@@ -200,7 +200,7 @@ def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Judge
         UserError: it is no readable file.
     """
     status = path.lstat()
-    arrival = Arrival(name, path, status.st_size, status.st_mtime_ns, status.st_ino)
+    arrival = Arrival.of(name, path, status)
     settings.build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="checking-", dir=settings.build) as folder:
         copy, digest = Path(folder) / "copy", hashlib.sha256()

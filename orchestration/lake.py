@@ -273,6 +273,31 @@ class Lake:
                 {"files": files},
             ).fetchone()[0]
 
+    def raw_rows(self, record: str, keys: Iterable[tuple[str, int, int]]) -> list[dict]:
+        """Rows of a record as they were read, accepted or not.
+
+        Args:
+            keys: file_id, batch and row_number of each.
+
+        Returns:
+            dicts of file_id, row_number, subject_id and source (heading: untouched text); what is not there is left out.
+        """
+        keys = list(keys)
+        folder = self.root / "records" / record
+        files = [str(path) for batch in sorted({key[1] for key in keys}) if (path := folder / _name(batch)).exists()]
+        if not files:
+            return []
+        file_ids, batches, row_numbers = zip(*keys, strict=True)
+        wanted = pa.table({"file_id": file_ids, "batch": batches, "row_number": row_numbers})
+        with duckdb.connect() as connection:
+            connection.register("wanted", wanted)
+            rows = connection.execute(
+                "select r._file_id, r._row_number, r.subject_id, r._source from read_parquet($files) as r"
+                " semi join wanted as w on r._file_id = w.file_id and r._batch = w.batch and r._row_number = w.row_number",
+                {"files": files},
+            ).fetchall()
+        return [dict(zip(("file_id", "row_number", "subject_id", "source"), row, strict=True)) for row in rows]
+
     def data_hash(self) -> str:
         """sha256 over what the marts are made of: which files are loaded, by which rules they were judged, and in which
         order paths brought different ones. Names of files, batches and times of receipt play no part."""

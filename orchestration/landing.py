@@ -26,11 +26,16 @@ class Arrival:
     file: Path
     bytes: int
     mtime_ns: int
+    ctime_ns: int  # unlike mtime, nobody can set it: it tells a change that kept size and mtime
     inode: int
 
+    @classmethod
+    def of(cls, path: str, file: Path, status: os.stat_result) -> "Arrival":
+        return cls(path, file, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
     @property
-    def state(self) -> tuple[int, int, int]:
-        return self.bytes, self.mtime_ns, self.inode
+    def state(self) -> tuple[int, int, int, int]:
+        return self.bytes, self.mtime_ns, self.ctime_ns, self.inode
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def chunks(arrival: Arrival) -> Iterator[bytes]:
 
 
 def _same(arrival: Arrival, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns, status.st_ino) != arrival.state:
+    if not stat.S_ISREG(status.st_mode) or Arrival.of(arrival.path, arrival.file, status) != arrival:
         raise Unreadable("changed while it was read; it is tried again at the next run.")
 
 
@@ -119,25 +124,26 @@ class Observations:
             self._known = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
             self._known = {}
-        self._seen: dict[str, list] = {}
+        self._seen: dict[str, dict] = {}
 
     def settled(self, arrival: Arrival, settle_seconds: float) -> bool:
         """Whether a file's size and time have not changed for so long, or its sender says that it is whole."""
         now = time.time()
-        known = self._known.get(arrival.path)
-        first_seen = known[3] if known and tuple(known[:3]) == arrival.state else now
-        self._seen.setdefault(arrival.path, [*arrival.state, min(first_seen, now), None])
+        first_seen = min(self._recall(arrival, "first_seen") or now, now)
+        self._seen[arrival.path] = {"state": arrival.state, "first_seen": first_seen, "sha": None}
         oldest = min(first_seen, arrival.mtime_ns / 1e9)
         return now - oldest >= settle_seconds or arrival.file.with_name(arrival.file.name + ".done").exists()
 
     def sha(self, arrival: Arrival) -> str | None:
-        known = self._known.get(arrival.path)
-        return known[4] if known and tuple(known[:3]) == arrival.state else None
+        return self._recall(arrival, "sha")
 
     def remember(self, arrival: Arrival, sha: str) -> None:
-        is_old = time.time_ns() - arrival.mtime_ns > _RACY_NS
-        first_seen = self._seen.get(arrival.path, [0, 0, 0, time.time()])[3]
-        self._seen[arrival.path] = [*arrival.state, first_seen, sha if is_old else None]
+        if time.time_ns() - max(arrival.mtime_ns, arrival.ctime_ns) > _RACY_NS:
+            self._seen[arrival.path] |= {"state": arrival.state, "sha": sha}
+
+    def _recall(self, arrival: Arrival, what: str):
+        known = self._known.get(arrival.path)
+        return known[what] if known and tuple(known["state"]) == arrival.state else None
 
     def save(self) -> None:
         """Keeps what was seen this time; the rest is gone from the landing folder."""

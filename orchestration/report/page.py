@@ -253,7 +253,7 @@ def _left(reasons: dict[str, int]) -> str:
 def table_csv(columns: tuple[str, ...], rows: list[tuple]) -> str:
     """CSV text; a text that a spreadsheet would take for a formula gets a leading apostrophe."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream)  # RFC 4180 line ends: with any other, a lone CR would go unquoted
     writer.writerow(columns)
     writer.writerows([_cell(value) for value in row] for row in rows)
     return stream.getvalue()

@@ -41,23 +41,24 @@ TYPES = {
 RECEIVED_AT = datetime(2025, 1, 1, tzinfo=UTC)
 LEDGER = pa.schema({
     "file_id": pa.string(), "path": pa.string(), "source": pa.string(), "layout": pa.string(), "bytes": pa.int64(),
-    "received_at": TYPES["timestamp[us, UTC]"], "exported_on": pa.string(), "status": pa.string(), "reason": pa.string(),
-    "rows_read": pa.int64(), "rows_accepted": pa.int64(), "rows_quarantined": pa.int64(), "rules_hash": pa.string(),
-    "batch": pa.int64(), "sequence": pa.int64(),
+    "received_at": TYPES["timestamp[us, UTC]"], "exported_on": pa.string(), "status": pa.string(),
+    "reason": pa.string(), "rows_read": pa.int64(), "rows_accepted": pa.int64(), "rows_quarantined": pa.int64(),
+    "rules_hash": pa.string(), "batch": pa.int64(), "sequence": pa.int64(),
 })
 QUARANTINE = pa.schema({
     "file_id": pa.string(), "row_number": pa.int64(), "record": pa.string(), "field": pa.string(), "value": pa.string(),
     "rule": pa.string(), "severity": pa.string(), "message": pa.string(), "batch": pa.int64(),
 })
 VALIDATIONS = pa.schema({
-    "suite": pa.string(), "expectation": pa.string(), "column": pa.string(), "success": pa.bool_(), "evaluated": pa.int64(),
-    "unexpected": pa.int64(), "severity": pa.string(), "validated_at": TYPES["timestamp[us, UTC]"], "batch": pa.int64(),
+    "suite": pa.string(), "expectation": pa.string(), "column": pa.string(), "success": pa.bool_(),
+    "evaluated": pa.int64(), "unexpected": pa.int64(), "severity": pa.string(),
+    "validated_at": TYPES["timestamp[us, UTC]"], "batch": pa.int64(),
 })
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A built database and dbt's results: `rows` answers a query with tuples, `value` with the first field of the first row."""
+    """A built database and dbt's results; `rows` answers a query with tuples, `value` with the first field."""
 
     path: Path
     results: list
@@ -76,12 +77,14 @@ def _derived(record: str, row: dict) -> dict:
     value = row.get("value") or ""
     number = re.fullmatch(r"([<>]=?)?\s*(-?\d+(?:\.\d+)?)", value)
     if record == "lab_results":
-        row = {"analyte": "SERUM HER2", "unit": "ng/mL", "analyte_key": "serum_her2", "unit_code": row.get("unit", "ng/mL")} | row
-        row = {"value_operator": number and number[1] or ("<" if value == "BLQ" else None)} | row
+        row = {"analyte": "SERUM HER2", "analyte_key": "serum_her2", "unit": "ng/mL"} | row
+        row = {"unit_code": row["unit"]} | row
+        row = {"value_operator": (number and number[1]) or ("<" if value == "BLQ" else None)} | row
         for name in ("collected_at", "reported_at"):
             row.setdefault(f"{name}_on", row.get(name) and row[name][:10])
     if record == "tumor_measurements":
-        row = {"value_code": None if number else value or None, "unit_code": row.get("unit") or ("mm" if number else None)} | row
+        row = {"unit_code": row.get("unit") or ("mm" if number else None)} | row
+        row = {"value_code": None if number else value or None} | row
     if record == "tumor_responses":
         row = {"value_code": value or None} | row
     if record in ("lab_results", "tumor_measurements"):
@@ -110,8 +113,8 @@ def write_lake(folder: Path, records: dict[str, list[dict]], ledger=(), quaranti
         for row in records.get(name, []):
             file = (row.get("_file_id", "file"), row.get("_batch", 1))
             counted[file] = counted.get(file, 0) + 1
-            meta = {"_file_id": file[0], "_batch": file[1], "_row_number": counted[file], "_received_at": RECEIVED_AT, "_source": {}}
-            rows.append(meta | _derived(name, row))
+            meta = {"_file_id": file[0], "_batch": file[1], "_row_number": counted[file], "_received_at": RECEIVED_AT}
+            rows.append(meta | {"_source": {}} | _derived(name, row))
         _write(folder / "records" / name, schema, rows)
     given = {entry["file_id"] for entry in ledger}
     entries = [
@@ -121,8 +124,9 @@ def write_lake(folder: Path, records: dict[str, list[dict]], ledger=(), quaranti
     ] + list(ledger)
     _write(folder / "ledger", LEDGER, [
         {
-            "path": f"{entry['file_id']}.csv", "source": "site", "layout": "site", "bytes": 1, "received_at": RECEIVED_AT,
-            "status": "loaded", "rows_read": 0, "rows_accepted": 0, "rows_quarantined": 0, "batch": 1, "sequence": sequence,
+            "path": f"{entry['file_id']}.csv", "source": "site", "layout": "site", "bytes": 1, "batch": 1,
+            "sequence": sequence, "received_at": RECEIVED_AT, "status": "loaded", "rows_read": 0, "rows_accepted": 0,
+            "rows_quarantined": 0,
         } | entry
         for sequence, entry in enumerate(entries, 1)
     ])
@@ -157,13 +161,13 @@ def dbt_target(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def build_warehouse(tmp_path_factory, dbt_target) -> Callable[..., Warehouse]:
-    """(records, study=None, checks=("test",), **other tables of the lake) -> Warehouse; `checks`: kinds of dbt tests to run."""
+    """(records, study=None, checks=("test",), **other tables of the lake) -> Warehouse; `checks`: tests to run."""
 
     def build(records: dict[str, list[dict]], study: Study | None = None, checks=("test",), **tables) -> Warehouse:
         folder = tmp_path_factory.mktemp("warehouse")
         lake = write_lake(folder / "lake", records, **tables)
         database = folder / "build.duckdb"
-        left_out = [word for kind in ("test", "unit_test") if kind not in checks for word in ("--exclude-resource-type", kind)]
+        left_out = [f"--exclude-resource-type={kind}" for kind in ("test", "unit_test") if kind not in checks]
         results = run_dbt("build", *left_out, lake=lake, database=database, target=dbt_target, study=study or Study())
         return Warehouse(database, results)
 

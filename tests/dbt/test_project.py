@@ -16,7 +16,8 @@ def empty(build_warehouse):
 
 def test_an_empty_lake_builds_and_all_unit_and_data_tests_hold(empty):
     assert {"model", "seed", "test", "unit_test"} == {result.node.resource_type for result in empty.results}
-    assert MARTS == {name for (name,) in empty.rows("select table_name from duckdb_tables() where schema_name = 'marts'")}
+    marts = empty.rows("select table_name from duckdb_tables() where schema_name = 'marts'")
+    assert {name for (name,) in marts} == MARTS
     for mart in MARTS:
         assert empty.value(f"select count(*) from marts.{mart}") == 0
 
@@ -31,7 +32,8 @@ def test_every_user_table_and_column_is_described_in_the_database(empty):
         select schema_name, table_name, column_name from duckdb_columns()
         where schema_name in ('marts', 'ops') and comment is null
         union all
-        select schema_name, table_name, null from duckdb_tables() where schema_name in ('marts', 'ops') and comment is null
+        select schema_name, table_name, null from duckdb_tables()
+        where schema_name in ('marts', 'ops') and comment is null
     """)
     assert undescribed == []
 
@@ -46,8 +48,9 @@ def test_every_model_states_its_grain_in_a_yaml_beside_it():
 
 
 def test_non_integer_numbers_of_the_marts_are_exact_decimals(empty):
-    inexact = "select table_name, column_name from duckdb_columns() where schema_name = 'marts' and data_type in ('DOUBLE', 'FLOAT')"
-    assert empty.rows(inexact) == []
+    types = {name for (name,) in empty.rows("select data_type from duckdb_columns() where schema_name = 'marts'")}
+    assert types
+    assert not types & {"DOUBLE", "FLOAT"}
 
 
 def test_marts_hold_no_load_metadata(empty):

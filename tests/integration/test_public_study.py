@@ -54,7 +54,7 @@ def test_derived_overall_response_equals_the_reported_one_at_all_66_time_points(
 
 def test_without_serum_her2_its_parts_are_empty_and_say_why(small):
     assert small.value("select count(*) from marts.fct_her2_delta") == 0
-    caveats = small.sql("select distinct estimate, caveat from metrics.estimates where analysis = 'landmark'")
+    caveats = small.sql("select distinct estimate, caveat from metrics.estimates where analysis = 'landmark' and statistic = 'hazard_ratio'")
     assert caveats and all(row["estimate"] is None and row["caveat"] for row in caveats)
 
 
@@ -70,9 +70,9 @@ def test_the_unknown_response_code_of_the_large_set_is_quarantined_with_its_rows
 
 def test_non_target_responses_of_the_large_set_follow_from_the_lesions(large):
     reported = large.sql(
-        "select r.subject_id, r.evaluator, r.reader, r.visit_name, r.value_code as reported, f.non_target_response as derived"
+        "select r.subject_id, r.evaluator, r.reader, r.visit_name, r.response as reported, f.non_target_response as derived"
         " from ("
-        "   select subject_id, evaluator, reader, visit_name, value_code from staging.stg_tumor_responses where test = 'NTRGRESP'"
+        "   select subject_id, evaluator, reader, visit_name, response from staging.stg_tumor_responses where test = 'NTRGRESP'"
         " ) r left join marts.fct_response f using (subject_id, evaluator, reader, visit_name)"
     )
     assert sum(row["reported"] == row["derived"] for row in reported) == 1896

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 
 FIRST_DOSE = date(2024, 1, 8)
 CUTOFF = date(2026, 1, 31)
@@ -59,17 +60,9 @@ def build(path: Path, subjects: int = 24, without: tuple[str, ...] = (), stateme
     with duckdb.connect(str(path)) as connection:
         connection.execute(_TABLES)
         for table, values in rows.items():
-            if values:
-                marks = ", ".join("?" * len(values[0]))
-                if len(values) > 2000:  # executemany is slow for the benchmark's size
-                    import pandas
-
-                    columns = [row[0] for row in connection.execute(f"describe {table}").fetchall()]
-                    frame = pandas.DataFrame(values, columns=columns)
-                    connection.register("frame", frame)
-                    connection.execute(f"insert into {table} select * from frame")
-                else:
-                    connection.executemany(f"insert into {table} values ({marks})", values)
+            columns = [column for (column, *_) in connection.execute(f"describe {table}").fetchall()]
+            connection.register("rows", pd.DataFrame(values, columns=columns, dtype=object))
+            connection.execute(f"insert into {table} select * from rows")
         for statement in statements:
             connection.execute(statement)
     return path

@@ -24,7 +24,9 @@ def test_numbers_are_rounded_half_up(value, places, text):
     assert wording.fixed(value, places) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(26 / 32, "81.3"), (0.0625, "6.3"), (1 / 3, "33.3"), (0, "0.0"), (1, "100.0")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(26 / 32, "81.3"), (0.0625, "6.3"), (1 / 3, "33.3"), (0, "0.0"), (1, "100.0")]
+)
 def test_shares_are_percentages_with_one_decimal(value, text):
     assert wording.percent(value) == text
 

@@ -31,11 +31,14 @@ baselines as (
         reader,
         visit_no,
         measured_on as baseline_on,
-        row_number() over (partition by subject_id, evaluator, reader order by measured_on desc, visit_no desc) as last_first
+        has_lesion_row as has_lesions_at_baseline,
+        row_number() over (
+            partition by subject_id, evaluator, reader
+            order by case when has_lesion_row then 0 else 1 end, measured_on desc, visit_no desc
+        ) as last_first
     from assessments
     where
-        has_lesion_row
-        and measured_on <= reference_on
+        measured_on <= reference_on
         {% if var('response')['baseline_outside_window'] == 'exclude' %}
         and {{ days_between('measured_on', 'reference_on') }} <= {{ var('response')['baseline_window_days'] }}
         {% endif %}
@@ -46,6 +49,7 @@ select
     assessments.*,
     {{ days_between('assessments.reference_on', 'assessments.measured_on') }} as days_from_reference,
     baselines.baseline_on,
+    coalesce(baselines.has_lesions_at_baseline, false) as has_lesions_at_baseline,
     coalesce(assessments.visit_no = baselines.visit_no, false) as is_baseline,
     assessments.measured_on > assessments.reference_on as is_post_baseline
 from assessments

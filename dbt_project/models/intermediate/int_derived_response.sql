@@ -6,7 +6,9 @@ with visits as (
         assessments.reader,
         assessments.visit_no,
         assessments.has_lesion_row,
-        assessments.baseline_on is not null as has_baseline,
+        -- identified lesions, or a baseline at which nobody found any
+        coalesce(targets.targets, 0) + coalesce(non_targets.non_targets, 0) > 0
+        or (assessments.baseline_on is not null and not assessments.has_lesions_at_baseline) as has_baseline,
         coalesce(targets.targets, 0) as targets,
         coalesce(targets.assessed_targets, 0) > coalesce(targets.gone_targets, 0)
         or coalesce(non_targets.assessed_non_targets, 0) > coalesce(non_targets.gone_non_targets, 0) as has_disease,

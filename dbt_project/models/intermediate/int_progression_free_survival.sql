@@ -48,6 +48,7 @@ judged as (
     select
         events.*,
         last_adequate.adequate_on,
+        planned.planned_no,
         coalesce(last_adequate.adequate_on, events.start_on) as censored_on,
         coalesce(events.event_on <= events.cut_on, false) as is_observed,
         coalesce(
@@ -87,6 +88,7 @@ select
     event_on,
     cut_on,
     adequate_on,
+    planned_no,
     case when is_censored_at_start then start_on when is_event then event_on else censored_on end as end_on,
     is_event,
     case when is_event then case when event_on = progression_on then 'progressive disease' else 'death' end end

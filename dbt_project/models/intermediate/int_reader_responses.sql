@@ -5,6 +5,7 @@ with responses as (
     select
         assessments.*,
         derived.has_disease,
+        coalesce(derived.has_baseline, false) as is_derived_from_baseline,
         derived.target_response as derived_target_response,
         derived.non_target_response as derived_non_target_response,
         derived.new_lesion as derived_new_lesion,

@@ -22,7 +22,7 @@ with reads as (
             and reads.evaluator = targets.evaluator
             and reads.reader = targets.reader
             and reads.visit_no = targets.visit_no
-    where reads.derived_response is not null and reads.baseline_on is not null
+    where reads.is_derived_from_baseline
 
 ),
 

@@ -14,8 +14,8 @@ reads as (
     select
         subject_id,
         evaluator,
-        max(case when baseline_on is not null then 1 else 0 end) as has_baseline,
-        max(case when is_post_baseline and is_accepted and is_derived and baseline_on is null then 1 else 0 end)
+        max(case when has_lesions_at_baseline then 1 else 0 end) as has_baseline,
+        max(case when is_post_baseline and is_accepted and is_derived and not is_derived_from_baseline then 1 else 0 end)
             as derives_without_baseline
     from {{ ref('int_accepted_reads') }}
     group by subject_id, evaluator

@@ -14,7 +14,7 @@ with ledger as (
         cast(rows_accepted as bigint) as rows_accepted,
         cast(rows_quarantined as bigint) as rows_quarantined,
         cast(batch as bigint) as batch,
-        cast(batch as bigint) * 1000000 + cast(sequence as bigint) as entry
+        cast(sequence as bigint) as delivery
     from {{ source('lake', 'ledger') }}
 
 ),
@@ -24,28 +24,21 @@ judgements as (
 
     select
         *,
-        row_number() over (partition by file_id order by entry desc) as newest_first
+        row_number() over (partition by file_id order by batch desc, delivery desc) as newest_first
     from ledger
     where status <> 'duplicate'
 
 ),
 
--- a path brings a file when it is first seen there, and again when the same bytes return (a duplicate);
--- a re-judgement is no new delivery
 placements as (
 
     select
         file_id,
         path,
         min(received_at) as received_at,
-        max(case when newest_first_here = 1 then exported_on end) as exported_on,
-        greatest(min(entry), coalesce(max(case when status = 'duplicate' then entry end), 0)) as delivery
-    from (
-        select
-            *,
-            row_number() over (partition by file_id, path order by entry desc) as newest_first_here
-        from ledger
-    ) as numbered
+        max(exported_on) as exported_on,
+        max(delivery) as delivery
+    from ledger
     group by file_id, path
 
 ),
@@ -59,7 +52,7 @@ judged as (
         judgements.layout,
         judgements.bytes,
         placements.received_at,
-        placements.exported_on,
+        coalesce(placements.exported_on, judgements.exported_on) as exported_on,
         judgements.status,
         judgements.reason,
         judgements.rows_read,
@@ -67,8 +60,9 @@ judged as (
         judgements.rows_quarantined,
         judgements.batch,
         placements.delivery,
-        placements.path = judgements.path as is_judged_here,
         judgements.status = 'loaded' as is_in_force,
+        placements.path = judgements.path as is_judged_here,
+        judgements.path as judged_path,
         max(case when judgements.status = 'loaded' then placements.delivery end) over (partition by placements.path)
             as newest_loaded_delivery
     from placements
@@ -89,7 +83,7 @@ select
         when is_in_force and delivery < newest_loaded_delivery then 'superseded'
         else status
     end as status,
-    case when is_judged_here then reason else 'same bytes as a file taken in before' end as reason,
+    case when is_judged_here then reason else concat('same bytes as ', judged_path) end as reason,
     case when is_judged_here then rows_read else 0 end as rows_read,
     case when is_judged_here then rows_accepted else 0 end as rows_accepted,
     case when is_judged_here then rows_quarantined else 0 end as rows_quarantined,

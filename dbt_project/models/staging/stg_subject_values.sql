@@ -42,7 +42,11 @@ newest as (
 
     select
         *,
-        max(exported_on) over (partition by subject_id, field, tested_on, ordered_within) as newest_exported_on
+        max(exported_on) over (partition by subject_id, field, tested_on, ordered_within) as newest_exported_on,
+        row_number() over (
+            partition by subject_id, field, tested_on
+            order by exported_on desc nulls last, _file_id asc, _row_number asc
+        ) as newest_first
     from field_values
 
 ),
@@ -55,7 +59,9 @@ merged as (
         field,
         tested_on,
         min(field_value) as lowest_value,
-        max(field_value) as highest_value
+        max(field_value) as highest_value,
+        max(case when newest_first = 1 then _file_id end) as _file_id,
+        max(case when newest_first = 1 then _row_number end) as _row_number
     from newest
     where exported_on = newest_exported_on or exported_on is null
     group by subject_id, field, tested_on
@@ -69,5 +75,8 @@ select
     case when lowest_value = highest_value then lowest_value end as field_value,
     lowest_value <> highest_value as has_conflict,
     lowest_value,
-    highest_value
+    highest_value,
+    -- where the newest of the values stands
+    _file_id,
+    _row_number
 from merged
