@@ -219,6 +219,21 @@ def diff(build: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("subject")
+@click.option("--endpoint", help="PFS, PFS_OTHER_RULES, OS, DOR, DOR_UNCONFIRMED or TTR; without it a summary of all.")
+@click.option("--evaluator", help="Whose assessments; without it the study's evaluator.")
+@click.option("--json", "as_json", is_flag=True)
+def trace(subject: str, endpoint: str | None, evaluator: str | None, as_json: bool) -> None:
+    """From the numbers of SUBJECT back to the assessments, lesions, files and rows they came from."""
+    from orchestration.tracing import as_text
+    from orchestration.tracing import trace as trace_subject
+
+    settings = Settings.from_environment()
+    content = trace_subject(settings, load_study(settings.study_file), subject, endpoint and endpoint.upper(), evaluator)
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else as_text(content))
+
+
+@main.command()
 def rollback() -> None:
     """Publish the build before the current one again."""
     from orchestration.locking import writer_lock

@@ -25,7 +25,9 @@ class RowKey:
     row_number: int
 
 
-def raw_rows(settings: Settings, connection: DuckDBPyConnection, keys: Iterable[RowKey], database: str = "") -> dict[RowKey, dict]:
+def raw_rows(
+    settings: Settings, connection: DuckDBPyConnection, keys: Iterable[RowKey], database: str = ""
+) -> dict[RowKey, dict]:
     """Where rows came from.
 
     Args:
@@ -68,7 +70,7 @@ def row_lines(row: dict, indent: int) -> list[str]:
     lines = wrapped(f"{row['path']}, row {row['row_number']}", indent)
     if row["source"] is None:
         return [*lines, *wrapped("the lake no longer holds the source text", indent + 2)]
-    filled = [f"{heading}={' '.join(text.split())}" for heading, text in row["source"].items() if text and text.strip()]
+    filled = [f"{heading}={text}" for heading, text in row["source"].items() if text and text.strip()]
     blank = [heading for heading, text in row["source"].items() if not (text and text.strip())]
     lines += wrapped("; ".join(filled), indent + 2)
     return lines + (wrapped("blank: " + ", ".join(blank), indent + 2) if blank else [])
@@ -77,5 +79,9 @@ def row_lines(row: dict, indent: int) -> list[str]:
 def wrapped(text: str, indent: int, hanging: int = 0) -> list[str]:
     """Lines of at most LINE_WIDTH columns; ``hanging``: further columns from the second line on."""
     return textwrap.wrap(
-        text, LINE_WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging), break_on_hyphens=False
+        text,
+        LINE_WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hanging),
+        break_on_hyphens=False,
     )

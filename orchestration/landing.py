@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 _IGNORED_PREFIXES = (".", "~")
 _IGNORED_SUFFIXES = (".tmp", ".part", ".filepart", ".crdownload", ".done")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _CHUNK_BYTES = 1 << 20
 _RACY_NS = 2_000_000_000
 """A file changed twice within the clock tick of its file system looks unchanged: its hash is kept only later."""
@@ -62,9 +63,8 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
-        held.append(
-            Held(prefix.rstrip("/") or ".", f"the folder cannot be read ({error.strerror}). Mend its permissions.")
-        )
+        name = prefix.rstrip("/") or "."
+        held.append(Held(name, f"the folder cannot be read ({error.strerror}). Mend its permissions."))
         return
     for entry in entries:
         path = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
@@ -75,15 +75,11 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
         except FileNotFoundError:
             continue
         if stat.S_ISDIR(status.st_mode):
-            if PurePosixPath(path).suffix.lower() in (".csv", ".tsv", ".txt"):
-                held.append(
-                    Held(
-                        path, "is a folder with a file's name; what lies in it is taken. Deliver the export as a file."
-                    )
-                )
+            if PurePosixPath(path).suffix.lower() in _TABLE_SUFFIXES:
+                held.append(Held(path, "is a folder; what lies in it is taken. Deliver the export as a file."))
             _walk(Path(entry.path), path + "/", arrivals, held)
         elif stat.S_ISREG(status.st_mode):
-            arrivals.append(Arrival(path, Path(entry.path), status.st_size, status.st_mtime_ns, status.st_ino))
+            arrivals.append(Arrival.of(path, Path(entry.path), status))
         else:
             kind = "a link" if stat.S_ISLNK(status.st_mode) else "no regular file"
             held.append(Held(path, f"is {kind}. Deliver the file itself."))
@@ -99,7 +95,9 @@ def chunks(arrival: Arrival) -> Iterator[bytes]:
         descriptor = os.open(arrival.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as file:
             _same(arrival, os.fstat(file.fileno()))
-            while chunk := file.read(_CHUNK_BYTES):
+            left = arrival.bytes
+            while left > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):  # a growing file might never end
+                left -= len(chunk)
                 yield chunk
             _same(arrival, os.fstat(file.fileno()))
         _same(arrival, os.lstat(arrival.file))
@@ -139,7 +137,7 @@ class Observations:
 
     def remember(self, arrival: Arrival, sha: str) -> None:
         if time.time_ns() - max(arrival.mtime_ns, arrival.ctime_ns) > _RACY_NS:
-            self._seen[arrival.path] |= {"state": arrival.state, "sha": sha}
+            self._seen[arrival.path]["sha"] = sha
 
     def _recall(self, arrival: Arrival, what: str):
         known = self._known.get(arrival.path)

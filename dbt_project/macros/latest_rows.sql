@@ -10,30 +10,57 @@
 #}
 {% macro latest_rows(record, key, content, split_by=none) -%}
     {%- set keys = (key + ([split_by] if split_by else [])) | join(', ') -%}
-    select
-        {{ (key + content) | join(', ') }},
-        count(*) over (partition by {{ keys }}) > 1 as has_conflict,
-        _file_id,
-        _row_number
-    from (
+    {%- set columns = (key + content) | join(', ') -%}
+    with counted as (
+
+        select
+            {{ columns }},
+            _file_id,
+            _row_number,
+            path,
+            delivery,
+            exported_on,
+            count(*) over (partition by {{ keys }}) as versions
+        from ({{ accepted_rows(record) }}) as accepted
+
+    ),
+
+    -- nearly every key has one version: only the others are worth sorting
+    delivered as (
+
         select
             *,
-            row_number() over (
-                partition by {{ keys }}, {{ content | join(', ') }} order by _file_id, _row_number, path
-            ) as copy_number
-        from (
-            select
-                *,
-                max(exported_on) over (partition by {{ keys }}) as newest_exported_on
-            from (
-                select
-                    *,
-                    max(delivery) over (partition by {{ keys }}, path) as newest_delivery
-                from ({{ accepted_rows(record) }}) as accepted
-            ) as delivered
-            where delivery = newest_delivery
-        ) as exported
+            max(delivery) over (partition by {{ keys }}, path) as newest_delivery
+        from counted
+        where versions > 1
+
+    ),
+
+    exported as (
+
+        select
+            *,
+            max(exported_on) over (partition by {{ keys }}) as newest_exported_on
+        from delivered
+        where delivery = newest_delivery
+
+    ),
+
+    numbered as (
+
+        select
+            *,
+            row_number() over (partition by {{ keys }}, {{ content | join(', ') }} order by _file_id, _row_number, path) as copy_number
+        from exported
         where exported_on = newest_exported_on or exported_on is null
-    ) as numbered
+
+    )
+
+    select {{ columns }}, false as has_conflict, _file_id, _row_number
+    from counted
+    where versions = 1
+    union all
+    select {{ columns }}, count(*) over (partition by {{ keys }}) > 1 as has_conflict, _file_id, _row_number
+    from numbered
     where copy_number = 1
 {%- endmacro %}

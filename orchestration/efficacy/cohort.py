@@ -83,7 +83,8 @@ class Cohort:
         rows = self._marts["fct_her2_delta"]
         rows = rows[_true(rows["is_usable"]) & rows["value_ng_ml"].notna() & rows["study_day"].notna()]
         numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio", "nadir_ng_ml"]
-        rows = rows.astype(dict.fromkeys(numeric, float)).sort_values(["subject_id", "study_day", "sample_id"])
+        rows = rows.assign(**{name: _floats(rows[name]) for name in numeric})
+        rows = rows.sort_values(["subject_id", "study_day", "sample_id"])
         return rows.assign(log2_baseline=np.log2(rows["baseline_ng_ml"].where(rows["baseline_ng_ml"] > 0)))
 
     @cached_property
@@ -106,8 +107,9 @@ class Cohort:
         """Study day of the first PD by the study's evaluator; only subjects with one."""
         rows = self._marts["fct_response"]
         mine = _true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)
-        first = rows[mine & (rows["overall_response"] == "PD")].groupby("subject_id")["study_day"].min()
-        return first.astype(float).rename("progression_day")
+        progressed = rows[mine & (rows["overall_response"] == "PD")]
+        days = _floats(progressed["study_day"])
+        return days.groupby(progressed["subject_id"]).min().dropna().rename("progression_day")
 
     def best_responses(self, population: str) -> pd.DataFrame:
         """A row for each member, by the study's evaluator: responses as booleans (no row in the mart: false)."""
@@ -115,7 +117,7 @@ class Cohort:
         mine = rows[rows["evaluator"] == self.study.response.evaluator].set_index("subject_id")
         mine = mine.reindex(self.members(population))
         flags = ("is_responder", "is_confirmed_responder", "has_disease_control", "has_clinical_benefit")
-        best = mine["best_pct_change"].astype(float)
+        best = _floats(mine["best_pct_change"])
         return mine.assign(**{name: _true(mine[name]) for name in flags}, best_pct_change=best)
 
     def times(self, endpoint: str, population: str, evaluator: str | None = None) -> pd.DataFrame:
@@ -126,7 +128,7 @@ class Cohort:
         mine = mine.loc[mine.index.isin(self.members(population))].sort_index()
         # The clock may start at enrolment; days of the marker count from the first dose.
         lag = _days(mine["start_on"]) - _days(self.subjects["first_dose_on"].reindex(mine.index))
-        days = mine["duration_days"].astype(float)
+        days = _floats(mine["duration_days"])
         end_day = days + lag.fillna(0)
         return pd.DataFrame({"duration_days": days, "is_event": _true(mine["is_event"]), "end_day": end_day})
 
@@ -152,6 +154,11 @@ def _as_analysed(samples: pd.DataFrame) -> pd.DataFrame:
 def _true(values: pd.Series) -> pd.Series:
     """Booleans, a missing one as false."""
     return values.eq(True).fillna(False).astype(bool)
+
+
+def _floats(values: pd.Series) -> pd.Series:
+    """Whatever kind of number as float, NaN where missing."""
+    return pd.Series(values.to_numpy(dtype=float, na_value=np.nan), index=values.index)
 
 
 def _days(dates: pd.Series) -> pd.Series:

@@ -111,11 +111,17 @@ def mixed_model(y: np.ndarray, x: np.ndarray, time: np.ndarray, subject: np.ndar
     from scipy.optimize import minimize
 
     start = np.array([1.0, 0.0, 0.3])
+    rounding = 1e-13 * abs(sums.deviance(start, len(y)))  # below it one deviance cannot be told from another
     best = minimize(
         lambda theta: sums.deviance(theta, len(y)),
         start,
         method="Nelder-Mead",
-        options={"xatol": 1e-8, "fatol": 1e-10, "maxiter": 2000, "initial_simplex": start + 0.3 * np.eye(4, 3, -1)},
+        options={
+            "xatol": 1e-7,
+            "fatol": 1e-9 + 100 * rounding,
+            "maxiter": 1000,
+            "initial_simplex": start + 0.3 * np.eye(4, 3, -1),
+        },
     )
     coef, covariance = sums.fixed_effects(best.x, len(y))
     return Slopes(coef, np.sqrt(np.diag(covariance)), "" if best.success else "the mixed model did not converge")
@@ -142,9 +148,12 @@ class _Sums:
         """[X y]' V^-1 [X y] and log|V|, both with the residual variance taken out; V = I + Z L L' Z'."""
         root = np.array([[theta[0], 0], [theta[1], theta[2]]])
         inner = np.eye(2) + root.T @ self.zz @ root
-        za = root.T @ self.za
-        reduced = np.einsum("mik,mil->kl", za, np.linalg.solve(inner, za))
-        return self.aa - reduced, float(np.linalg.slogdet(inner)[1].sum())
+        first, second = np.moveaxis(root.T @ self.za, 1, 0)
+        determinant = inner[:, 0, 0] * inner[:, 1, 1] - inner[:, 0, 1] ** 2
+        one, both, two = (inner[:, i, j] / determinant for i, j in ((1, 1), (0, 1), (0, 0)))
+        cross = first.T @ (both[:, None] * second)
+        reduced = first.T @ (one[:, None] * first) + second.T @ (two[:, None] * second) - cross - cross.T
+        return self.aa - reduced, float(np.log(determinant).sum())
 
     def deviance(self, theta: np.ndarray, rows: int) -> float:
         products, log_determinant = self.profiled(theta)

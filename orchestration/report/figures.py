@@ -116,10 +116,9 @@ def landmark_curves(published: Published, study: Study) -> Figure:
     fall = study.analysis.change_thresholds_pct.fall
     groups = []
     for stratum in strata:
-        term = stratum.partition(": ")[2]
-        colour, dash, _ = _OTHER if term.startswith("no") else _RESPONDER
+        colour, dash, _ = _OTHER if ": no" in stratum else _RESPONDER
         curve = published.curve("PFS", population, stratum)
-        median = published.estimate("landmark", "PFS", "median_months", population, f"week {week}", term)
+        median = published.estimate("landmark", "PFS", "median_months", population, stratum)
         numbers = _median_text(median) if median else f"n = {at_risk(curve, 0)}"
         group = f"Fall of at least {fall} %" if colour == BLUE else f"No fall of at least {fall} %"
         groups.append((f"{group}: {numbers}", curve, colour, dash))
@@ -149,7 +148,7 @@ def _survival_figure(name, title, groups, y_label, x_label, study, alt, note="")
 
     def paint(canvas: Canvas, size: Size) -> None:
         last = max(float(curve[-1].time_months) for _, curve, *_ in groups)
-        ticks = _month_ticks(last, 9 if size.is_wide else 5)
+        ticks = _month_ticks(last, 12 if size.is_wide else 6)
         lines = len(groups)
         axes = drawing.axes(canvas, size, left=0.74, right=0.15, top=0.12, bottom=0.66 + 0.17 * lines)
         for _, curve, colour, dash in groups:
@@ -637,7 +636,8 @@ def trajectories(published: Published, study: Study) -> Figure:
         (_, start, _), (week, end, _) = means[group][0], means[group][-1]
         return f"{say.fixed(start)} ng/mL at the start, {say.fixed(end)} at week {say.fixed(week, 0)}"
 
-    shade = f" Shaded: below the lower limit of quantification ({max(lloqs):g} ng/mL)." if lloqs else ""
+    limit = "the highest lower limit of quantification" if len(set(lloqs)) > 1 else "the lower limit of quantification"
+    shade = f" Shaded: below {limit} ({max(lloqs):g} ng/mL)." if lloqs else ""
     return _figure(
         name,
         title,

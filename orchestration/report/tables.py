@@ -65,7 +65,7 @@ def all_tables(published: Published, study: Study) -> dict[str, Table]:
         else ""
     )
     made = (
-        _long("response", "Response rates", rates, study, lambda row: "", "Responders"),
+        _long("response", "Response rates", rates, study, lambda row: wording.population(row.population), "Responders"),
         _survival(survival, study),
         _kinetics(kinetics, study),
         _long(
@@ -73,7 +73,7 @@ def all_tables(published: Published, study: Study) -> dict[str, Table]:
             "Landmark analyses",
             landmarks,
             study,
-            lambda row: f"{wording.endpoint(row.endpoint)}, {row.stratum}",
+            lambda row: f"{wording.endpoint(row.endpoint)}, {row.stratum.split(':')[0]}",
         ),
         _long(
             "further",
@@ -157,11 +157,16 @@ class _Notes:
                 if text not in self._marks:
                     self._marks[text] = _letters(self._letters)
                     self._letters += 1
-        return " ".join(dict.fromkeys(self._marks[text] for row in rows for text in _remarks(row) if self._marks[text]))
+        own = {self._marks[text] for row in rows for text in _remarks(row)} - {""}
+        return " ".join(sorted(own, key=lambda mark: (len(mark), mark)))
 
     @property
     def listed(self) -> tuple[tuple[str, str], ...]:
-        return tuple((mark, text.replace(">=", "\u2265").replace("<=", "\u2264")) for text, mark in self._marks.items())
+        return tuple((mark, _signs(text)) for text, mark in self._marks.items())
+
+
+def _signs(text: str) -> str:
+    return text.replace(">=", "\u2265").replace("<=", "\u2264")
 
 
 def _remarks(row: Row) -> list[str]:
@@ -184,17 +189,8 @@ def _long(
     columns: dict[str, Callable[[Row], str]] = {
         "Endpoint": lambda row: wording.endpoint(row.endpoint),
         "Population": lambda row: wording.short_population(row.population),
-        "Group": lambda row: "" if row.stratum in WHOLE else wording.group(row.stratum),
-        "Quantity": lambda row: " ".join(
-            filter(
-                None,
-                (
-                    wording.statistic(row.statistic),
-                    "" if row.term in WHOLE else wording.term(row.term),
-                    "(primary)" if row.is_primary else "",
-                ),
-            )
-        ),
+        "Group": lambda row: "" if row.stratum in WHOLE else _signs(row.stratum).replace(" ", "\u00a0", 1),
+        "Quantity": _quantity,
         "n": lambda row: wording.count(row.n),
         events: lambda row: wording.count(row.events),
         "Estimate": lambda row: "" if row.statistic.endswith("_p") else wording.quantity(row.statistic, row.estimate),
@@ -204,7 +200,7 @@ def _long(
         "Notes": notes.marks,
     }
     cells = {heading: [cell(row) for row in rows] for heading, cell in columns.items()}
-    said = {heading for heading in ("Endpoint", "Group") if name == "landmark"}  # in the group's heading
+    said = {"landmark": {"Endpoint", "Group"}, "response": {"Population"}}.get(name, set())  # in the group's heading
     shared = {
         heading: texts[0]
         for heading, texts in cells.items()
@@ -219,10 +215,7 @@ def _long(
         name,
         title,
         tuple(shown),
-        [
-            (heading[:1].upper() + heading[1:], [text[id(row)] for row in members])
-            for heading, members in groups.items()
-        ],
+        [(wording.capital(heading), [text[id(row)] for row in members]) for heading, members in groups.items()],
         frozenset(shown) - {"Endpoint", "Population", "Group", "Quantity", "Notes"},
         "nothing was computed.",
         "; ".join(f"{heading.lower()}: {said}" for heading, said in shared.items()),
@@ -230,42 +223,42 @@ def _long(
     )
 
 
+def _quantity(row: Row) -> str:
+    """Statistic and term in words; a term that only repeats the statistic is left out."""
+    parts = [wording.statistic(row.statistic)]
+    if row.term not in WHOLE and row.statistic != "auc" and not row.statistic.endswith(f"_{row.term}"):
+        parts.append(wording.term(row.term))
+    if row.analysis == "landmark" and ": " in row.stratum:  # one of the two groups at a landmark
+        parts.append(f"with {_signs(row.stratum.split(': ')[1])}")
+    return " ".join([*parts, *(["(primary)"] if row.is_primary else [])])
+
+
 def _survival(rows: list[Row], study: Study) -> Table:
-    """A line an endpoint and population, a column a statistic: median, quartiles, rates with their limits."""
+    """A line an endpoint, a column a statistic (median, quartiles, rates) with its limits; a group a population."""
     notes = _Notes(rows)
     statistics = list(dict.fromkeys(row.statistic for row in sorted(rows, key=lambda row: (_rank(row), row.statistic))))
-    lines: dict[str, dict[tuple, dict[str, Row]]] = {}
-    for row in rows:
-        lines.setdefault(row.analysis, {}).setdefault((row.endpoint, row.population, row.stratum), {})[
-            row.statistic
-        ] = row
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Row]]] = {}
+    for row in sorted(rows, key=lambda row: (row.analysis != "survival", row.population)):
+        group = found.setdefault((row.analysis, row.population), {})
+        group.setdefault((row.endpoint, row.stratum), {})[row.statistic] = row
+
+    def line(cells: dict[str, Row]) -> Line:
+        first = next(iter(cells.values()))
+        numbers = (wording.count(first.n), wording.count(first.events))
+        estimates = (_with_limits(cells.get(statistic)) for statistic in statistics)
+        return Line((wording.endpoint(first.endpoint), *numbers, *estimates, notes.marks(*cells.values())))
+
     groups = [
-        (
-            analysis[:1].upper() + analysis[1:],
-            [
-                Line(
-                    (
-                        wording.endpoint(endpoint),
-                        wording.short_population(population),
-                        wording.count(first.n),
-                        wording.count(first.events),
-                        *(_with_limits(found.get(statistic)) for statistic in statistics),
-                        notes.marks(*found.values()),
-                    )
-                )
-                for (endpoint, population, _), found in members.items()
-                for first in [next(iter(found.values()))]
-            ],
-        )
-        for analysis, members in sorted(lines.items(), key=lambda item: item[0] != "survival")
+        (f"{wording.capital(analysis)}: {wording.population(population)}", [line(cells) for cells in lines.values()])
+        for (analysis, population), lines in found.items()
     ]
-    headings = ("Endpoint", "Population", "n", "Events", *(wording.statistic(name) for name in statistics), "Notes")
+    headings = ("Endpoint", "n", "Events", *(wording.statistic(name) for name in statistics), "Notes")
     return _trimmed(
         "survival",
         "Survival and follow-up",
         headings,
         groups,
-        frozenset(headings[2:-1]),
+        frozenset(headings[1:-1]),
         "nothing was computed.",
         f"below each estimate its {_limits_heading(study)}",
         notes.listed,
@@ -339,14 +332,16 @@ def _limits_heading(study: Study) -> str:
 _ENDPOINTS = ("confirmed ORR", "ORR", "DCR", "CBR", "PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR")
 _STATISTICS = (
     "proportion",
+    "min_months",
     "median_months",
+    "max_months",
     "lower_quartile_months",
     "upper_quartile_months",
     "hazard_ratio",
     "lrt_p",
     "logrank_p",
 )
-_TERMS = ("log2_ratio", "log2_baseline", "log2_ratio_unadjusted", "fall_20", "no_fall_20")
+_TERMS = ("log2_ratio", "log2_baseline", "log2_ratio_unadjusted", "fall_20")
 
 
 def _place(row: Row) -> tuple:

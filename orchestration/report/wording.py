@@ -24,7 +24,7 @@ _STATISTICS = {
     "lrt_p": "likelihood-ratio test",
     "chi2": "χ²",
     "c_index": "C-index",
-    "auc": "AUC",
+    "auc": "AUC of the early change",
     "spearman_rho": "Spearman ρ",
     "slope_difference": "difference of slopes (log2 a week)",
 }
@@ -33,8 +33,7 @@ _TERMS = {
     "log2_ratio": "per doubling of sHER2",
     "log2_ratio_unadjusted": "per doubling of sHER2, unadjusted",
     "log2_baseline": "per doubling of baseline sHER2",
-    "fall_20": "with fall of sHER2",
-    "no_fall_20": "without fall of sHER2",
+    "fall_20": "by fall of sHER2",
 }
 _RESPONSES = {
     "CR": "complete response",
@@ -81,6 +80,8 @@ def quantity(statistic: str, value: Number | None) -> str:
         return percent(value) if value is None else f"{percent(value)}{_NARROW_SPACE}%"
     if statistic.endswith("_p"):
         return p_value(value)
+    if statistic.startswith("excluded_"):
+        return count(value)
     if statistic.endswith(("_months", "_days", "_ng_ml")):
         return fixed(value)
     return fixed(value, 3 if statistic.startswith("slope") else 2)
@@ -119,12 +120,6 @@ def statistic(name: str) -> str:
 
 def term(name: str | None) -> str:
     return _TERMS.get(name or "", spaced(name))
-
-
-def group(stratum: str) -> str:
-    """``week 6: no_fall_20`` as a reader says it."""
-    head, _, tail = stratum.partition(": ")
-    return f"{head}, {term(tail)}" if tail else head
 
 
 def response(code: str) -> str:

@@ -137,13 +137,17 @@ def write_lake(folder: Path, records: dict[str, list[dict]], ledger=(), quaranti
 
 def run_dbt(*arguments: str, lake: Path, database: Path, target: Path, study: Study) -> list:
     """One dbt command in this process; raises AssertionError with dbt's own message where it does not succeed."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     os.environ |= {"SHER2_LAKE": str(lake), "SHER2_BUILD_DB": str(database)}
-    outcome = dbtRunner().invoke([
-        *arguments, "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(target),
-        "--log-path", str(target), "--log-level", "none", "--vars", json.dumps(study.dbt_vars()),
-    ])
+    try:
+        outcome = dbtRunner().invoke([
+            *arguments, "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(target),
+            "--log-path", str(target), "--log-level", "none", "--vars", json.dumps(study.dbt_vars()),
+        ])
+    finally:
+        DuckDBConnectionManager.close_all_connections()
     failures = [
         f"{result.node.unique_id}: {result.message}"
         for result in getattr(outcome.result, "results", [])

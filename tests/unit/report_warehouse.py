@@ -170,8 +170,8 @@ def _study(subjects: int, without: set[str]) -> dict[str, list[tuple]]:
             *(
                 []
                 if "her2" in without
-                else _curve("PFS", "week 6: fall_20", [(t, e) for t, e, fell in falls if fell])
-                + _curve("PFS", "week 6: no_fall_20", [(t, e) for t, e, fell in falls if not fell])
+                else _curve("PFS", "week 6: fall >= 20 %", [(t, e) for t, e, fell in falls if fell])
+                + _curve("PFS", "week 6: no fall >= 20 %", [(t, e) for t, e, fell in falls if not fell])
             ),
         ]
     )

@@ -109,7 +109,7 @@ def test_what_cannot_be_estimated_is_said_in_the_words_of_its_caveat(tmp_path, s
         " where statistic = 'median_months' and endpoint = 'PFS' and analysis = 'survival'",
     )
     text = visible(page_of(tmp_path, study, statements=change))
-    assert "not estimable n = 19 too few events: 3" in text
+    assert "not estimable n = 19 Too few events: 3." in text
     assert "not reached n = 24, 17 events" in text
     assert "nan" not in text.lower().split()
 

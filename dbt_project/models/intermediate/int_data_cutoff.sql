@@ -1,14 +1,6 @@
 {% set declared = var('study')['data_cutoff'] %}
 
 select
-    {% if declared %}
-    cast('{{ declared }}' as date) as cutoff_on,
-    true as is_declared
-    {% else %}
-    max(on_date) as cutoff_on,
-    false as is_declared
-    {% endif %}
+    coalesce(cast({{ "'" ~ declared ~ "'" if declared else 'null' }} as date), max(on_date)) as cutoff_on,
+    {{ 'true' if declared else 'false' }} as is_declared
 from {{ ref('int_subject_dates') }}
-{% if declared %}
-having count(*) >= 0
-{% endif %}

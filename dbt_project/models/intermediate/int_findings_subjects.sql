@@ -15,22 +15,25 @@ with dates as (
 
 imputed as (
 
-    select subject_id, 'subjects' as record, 'enrolled_on' as field from {{ ref('stg_subjects') }} where is_enrolled_on_imputed
-    union all
-    select subject_id, 'subjects' as record, 'death_on' as field from {{ ref('stg_subjects') }} where is_death_on_imputed
-    union all
-    select subject_id, 'subjects' as record, 'her2_tested_on' as field from {{ ref('stg_her2_tests') }} where is_tested_on_imputed
-    union all
-    select subject_id, 'exposures' as record, 'start_on' as field from {{ ref('stg_exposures') }} where is_start_on_imputed
-    union all
-    select subject_id, 'visits' as record, 'visit_on' as field from {{ ref('stg_visits') }} where is_visit_on_imputed
-    union all
-    select subject_id, 'dispositions' as record, 'occurred_on' as field from {{ ref('stg_dispositions') }} where is_occurred_on_imputed
-    union all
-    select subject_id, 'therapies' as record, 'started_on' as field from {{ ref('stg_therapies') }} where is_started_on_imputed
-    union all
-    select subject_id, 'survival_status' as record, 'assessed_on' as field
-    from {{ ref('stg_survival_status') }} where is_assessed_on_imputed
+    {% for record, model, field, condition in [
+        ('subjects', 'stg_subjects', 'enrolled_on', 'is_enrolled_on_imputed'),
+        ('subjects', 'stg_subjects', 'death_on', 'is_death_on_imputed'),
+        ('subjects', 'stg_her2_tests', 'her2_tested_on', 'is_tested_on_imputed'),
+        ('exposures', 'stg_exposures', 'start_on', 'is_start_on_imputed'),
+        ('visits', 'stg_visits', 'visit_on', 'is_visit_on_imputed'),
+        ('lab_results', 'stg_lab_results', 'collected_at', 'is_collected_on_imputed and is_declared_analyte'),
+        ('dispositions', 'stg_dispositions', 'occurred_on', 'is_occurred_on_imputed'),
+        ('therapies', 'stg_therapies', 'started_on', 'is_started_on_imputed'),
+        ('survival_status', 'stg_survival_status', 'assessed_on', 'is_assessed_on_imputed'),
+    ] %}
+    select
+        subject_id,
+        '{{ record }}' as record,
+        '{{ field }}' as field
+    from {{ ref(model) }}
+    where {{ condition }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 )
 

@@ -28,11 +28,9 @@ select
     visit_no,
     has_statement,
     case
-        when max(case when status = 'YES' then 1 else 0 end) over (
+        when days_from_reference >= min(case when status = 'YES' then days_from_reference end) over (
             partition by subject_id, evaluator, reader
-            order by days_from_reference
-            range between unbounded preceding and current row
-        ) = 1 then 'YES'
+        ) then 'YES'
         else coalesce(status, 'NO')
     end as new_lesion,
     case when status = 'YES' then seen_on end as progression_on

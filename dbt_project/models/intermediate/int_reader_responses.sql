@@ -67,15 +67,16 @@ histories as (
 
     select
         *,
-        coalesce(max(case when chosen_response = 'CR' then 1 else 0 end) over (
-            partition by subject_id, evaluator, reader
-            order by days_from_reference
-            range between unbounded preceding and 1 preceding
-        ), 0) = 1
-        and case
-            when is_derived then has_disease
-            else chosen_response in ('PR', 'SD', 'NON-CR/NON-PD')
-        end as has_disease_after_cr
+        coalesce(
+            days_from_reference > min(case when chosen_response = 'CR' then days_from_reference end) over (
+                partition by subject_id, evaluator, reader
+            )
+            and case
+                when is_derived then has_disease
+                else chosen_response in ('PR', 'SD', 'NON-CR/NON-PD')
+            end,
+            false
+        ) as has_disease_after_cr
     from chosen
 
 ),

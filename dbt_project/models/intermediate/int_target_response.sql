@@ -25,14 +25,10 @@ histories as (
 
     select
         *,
-        count(case when strict_response = 'PR' then 1 end) over before_visit as earlier_partial_responses,
-        count(case when strict_response = 'PD' then 1 end) over before_visit as earlier_progressions
+        min(case when strict_response = 'PR' then days_from_reference end) over reader_visits as first_partial_response,
+        min(case when strict_response = 'PD' then days_from_reference end) over reader_visits as first_progression
     from responses
-    window before_visit as (
-        partition by subject_id, evaluator, reader
-        order by days_from_reference
-        range between unbounded preceding and 1 preceding
-    )
+    window reader_visits as (partition by subject_id, evaluator, reader)
 
 )
 
@@ -50,7 +46,11 @@ select
     measured_sum_mm,
     {% if response['carry_partial_response'] -%}
     case
-        when strict_response = 'SD' and earlier_partial_responses > 0 and earlier_progressions = 0 then 'PR'
+        when
+            strict_response = 'SD'
+            and days_from_reference > first_partial_response
+            and (days_from_reference <= first_progression or first_progression is null)
+            then 'PR'
         else strict_response
     end
     {%- else -%}

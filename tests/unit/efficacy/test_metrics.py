@@ -270,3 +270,20 @@ def test_fifty_null_studies_reject_at_most_six_times(make_marts):
 
 def test_the_examples_of_the_package_are_true():
     assert doctest.testmod(orchestration.efficacy).failed == 0
+
+
+def test_the_mart_decides_what_is_analysed_below_the_limit_and_which_sample_stands_for_a_visit(linked):
+    her2 = linked["fct_her2_delta"].assign(
+        analysed_value_ng_ml=linked["fct_her2_delta"]["value_ng_ml"],
+        analysis_visit_name=linked["fct_her2_delta"]["visit_name"],
+        is_visit_value=True,
+        study_day=linked["fct_her2_delta"]["study_day"].astype("Int32"),
+    )
+    below, spare, undated = her2.index[1], her2.index[2], her2.index[3]
+    her2.loc[below, ["value_ng_ml", "analysed_value_ng_ml"]] = [np.nan, 0.25]
+    her2.loc[spare, "is_visit_value"] = False
+    her2.loc[undated, "study_day"] = pd.NA
+    samples = Cohort({**linked, "fct_her2_delta": her2}, study()).samples
+    assert samples.loc[below, "value_ng_ml"] == 0.25
+    assert pd.isna(samples.loc[spare, "visit_name"])
+    assert undated not in samples.index
