@@ -176,13 +176,19 @@ def reprocess(sha: str) -> None:
 @click.option("--adam", "adam", type=click.Path(file_okay=False, path_type=Path), help="Analysis datasets for the statistician.")
 def export(parquet: Path | None, adam: Path | None) -> None:
     """Write what is published into a folder."""
-    if adam is not None:
-        raise UserError("export: --adam is not built yet. Use --parquet DIR for all marts.")
-    if parquet is None:
-        raise UserError("export: name a folder: --parquet DIR")
-    from orchestration.inspection import export_parquet
+    if adam is None and parquet is None:
+        raise UserError("export: name a folder: --adam DIR or --parquet DIR")
+    settings = Settings.from_environment()
+    written = []
+    if parquet is not None:
+        from orchestration.inspection import export_parquet
 
-    for path in export_parquet(Settings.from_environment(), parquet):
+        written += export_parquet(settings, parquet)
+    if adam is not None:
+        from orchestration.adam import export_adam
+
+        written += export_adam(settings, load_study(settings.study_file), adam)
+    for path in written:
         click.echo(path)
 
 

@@ -142,10 +142,8 @@ def _headline_numbers(settings: Settings, study: Study) -> list[str]:
 
 
 def _number(row: tuple | None, factor: float, unit: str, digits: int = 1) -> str:
-    if row is None or (row[0] is None and row[6]):
-        return f"not estimable ({row[6] if row else 'not computed'})"
-    if row[0] is None:
-        return f"not reached (n = {row[4]}, events {row[5]})"
+    if row is None or row[0] is None:
+        return f"no estimate: {row[6]} (n = {row[4]}, events {row[5]})" if row else "no estimate: not computed"
     low, high = ("NE" if limit is None else f"{_half_up(limit * factor, digits)}" for limit in row[1:3])
     return f"{_half_up(row[0] * factor, digits)}{unit} (95 % CI {low} to {high}; n = {row[4]}, events {row[5]})"
 

@@ -119,9 +119,10 @@ class Observations:
     def __init__(self, file: Path):
         self._file = file
         try:
-            self._known = json.loads(file.read_text("utf-8"))
+            known = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
-            self._known = {}
+            known = None
+        self._known: dict = known if isinstance(known, dict) else {}
         self._seen: dict[str, dict] = {}
 
     def settled(self, arrival: Arrival, settle_seconds: float) -> bool:
@@ -141,7 +142,9 @@ class Observations:
 
     def _recall(self, arrival: Arrival, what: str):
         known = self._known.get(arrival.path)
-        return known[what] if known and tuple(known["state"]) == arrival.state else None
+        if not isinstance(known, dict) or known.get("state") != list(arrival.state):
+            return None
+        return known.get(what)
 
     def save(self) -> None:
         """Keeps what was seen this time; the rest is gone from the landing folder."""

@@ -60,11 +60,12 @@ METRICS = {
         },
     ),
     "remark_profile": Table(
-        "Every analysis that was run, as REMARK asks. Grain: analysis, endpoint, population.",
+        "Every analysis that was run, as REMARK asks. Grain: analysis, endpoint, population, stratum.",
         {
             "analysis": ("VARCHAR", "As in metrics.estimates"),
             "endpoint": ("VARCHAR", "As in metrics.estimates"),
             "population": ("VARCHAR", "Analysis set"),
+            "stratum": ("VARCHAR", "all, or the landmark or part of the population"),
             "n": ("BIGINT", "Subjects in the analysis"),
             "events": ("BIGINT", "Events among them"),
             "role": ("VARCHAR", "primary, secondary, sensitivity, exploratory"),

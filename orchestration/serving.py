@@ -1,5 +1,7 @@
 """`sher2 up`: Dagster's webserver and daemon as children on the loopback address, stopped together."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from orchestration.pipeline import prepare_instance
 from orchestration.settings import REPOSITORY, Settings
 
 READY_SECONDS = 120
+STOP_SECONDS = 20
 
 
 def serve(settings: Settings, port: int) -> int:
@@ -65,7 +68,10 @@ def _stop(children: list[subprocess.Popen]) -> None:
             child.send_signal(signal.SIGINT)
     for child in children:
         try:
-            child.wait(20)
+            child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        # Code servers and runs are its children, in its session: none may live on and write after us.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)

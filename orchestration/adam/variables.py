@@ -31,7 +31,8 @@ class Variable:
 
     @property
     def sql(self) -> str:
-        return f"cast({self.source} as {SQL_TYPES[self.kind]}) as {self.name}"
+        value = f"cast({self.source} as {SQL_TYPES[self.kind]})"
+        return f"nullif({value}, '') as {self.name}" if self.kind == "text" else f"{value} as {self.name}"
 
 
 @dataclass(frozen=True)

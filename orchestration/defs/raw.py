@@ -72,6 +72,9 @@ def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
     for held in ingested.held:
         context.log.warning(f"held in the landing folder: {held.path}: {held.reason}")
     ledger = lake.ledger()
+    for folder in LANDING_FOLDERS:
+        paths = [path for path in ledger["path"] if path.startswith(f"{folder}/")]
+        context.log_event(dg.AssetObservation(asset_key=["landing", folder], metadata={"files seen so far": len(paths)}))
     for record in RECORDS.values():
         counts = ingested.records.get(record.name)
         yield dg.MaterializeResult(

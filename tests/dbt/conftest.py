@@ -143,8 +143,8 @@ def run_dbt(*arguments: str, lake: Path, database: Path, target: Path, study: St
     os.environ |= {"SHER2_LAKE": str(lake), "SHER2_BUILD_DB": str(database)}
     try:
         outcome = dbtRunner().invoke([
-            *arguments, "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(target),
-            "--log-path", str(target), "--log-level", "none", "--vars", json.dumps(study.dbt_vars()),
+            *arguments, "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--log-level", "none",
+            "--target-path", str(target), "--log-path", str(target), "--vars", json.dumps(study.dbt_vars()),
         ])
     finally:
         DuckDBConnectionManager.close_all_connections()

@@ -1,4 +1,4 @@
-"""Rows of a study for the tests of response and endpoints: subjects with lesions or reported responses, and the public study.
+"""Rows of a study for the tests of response and endpoints: subjects with lesions or responses, and the public study.
 
 Built here, as canonical rows: what a test says in a line. What is expected of them belongs in the tests.
 """
@@ -39,8 +39,16 @@ class Rows:
     def __init__(self) -> None:
         self.records: dict[str, list[dict]] = {
             name: []
-            for name in ("subjects", "exposures", "tumor_identifications", "tumor_measurements", "tumor_responses", "therapies",
-                         "dispositions", "survival_status")
+            for name in (
+                "subjects",
+                "exposures",
+                "tumor_identifications",
+                "tumor_measurements",
+                "tumor_responses",
+                "therapies",
+                "dispositions",
+                "survival_status",
+            )
         }
 
     def add(self, record: str, subject: str, **columns) -> None:
@@ -51,23 +59,48 @@ class Rows:
         self.add("exposures", subject, treatment="STUDY DRUG", dose="5.4", start_on=first_dose)
 
     def lesion(self, subject: str, lesion: str, role: str = "TARGET", day: int = -7, **columns) -> None:
-        self.add("tumor_identifications", subject, lesion_id=lesion, role=role, identified_on=on(day), visit_name=f"DAY {day}", **columns)
+        self.add(
+            "tumor_identifications",
+            subject,
+            lesion_id=lesion,
+            role=role,
+            identified_on=on(day),
+            visit_name=f"DAY {day}",
+            **columns,
+        )
 
-    def measured(self, subject: str, lesion: str, day: int, value: str | None, test: str = "DIAMETER", **columns) -> None:
+    def measured(
+        self, subject: str, lesion: str, day: int, value: str | None, test: str = "DIAMETER", **columns
+    ) -> None:
         """A diameter in mm or a state; None: not done."""
         columns = {"value": value, "status": None if value else "NOT DONE", "visit_name": f"DAY {day}"} | columns
         self.add("tumor_measurements", subject, lesion_id=lesion, test=test, assessed_on=on(day), **columns)
 
     def reported(self, subject: str, when: str, value: str, test: str = "OVRLRESP", **columns) -> None:
-        self.add("tumor_responses", subject, test=test, value=value, assessed_on=when, **({"visit_name": f"VISIT {when}"} | columns))
+        self.add(
+            "tumor_responses",
+            subject,
+            test=test,
+            value=value,
+            assessed_on=when,
+            **({"visit_name": f"VISIT {when}"} | columns),
+        )
 
 
 def public_study(tumor_set: str, folder: Path) -> dict[str, list[dict]]:
-    """The public SDTM study with one of its tumour sets (`onco_recist`: 8 subjects, `onco`: 254), read by our own readers."""
+    """The public SDTM study with a tumour set (`onco_recist`: 8 subjects, `onco`: 254), read by our own readers."""
     source = SHARED / "samples" / "sdtm"
     if not source.exists():
         pytest.skip("shared/samples is absent: no public study to derive")
-    names = ["dm.csv", "ds.csv", "ex.csv", "sv.csv", f"tu_{tumor_set}.csv", f"tr_{tumor_set}.csv", f"rs_{tumor_set}.csv"]
+    names = [
+        "dm.csv",
+        "ds.csv",
+        "ex.csv",
+        "sv.csv",
+        f"tu_{tumor_set}.csv",
+        f"tr_{tumor_set}.csv",
+        f"rs_{tumor_set}.csv",
+    ]
     records: dict[str, list[dict]] = {}
     for name in names:
         path = source / name

@@ -6,12 +6,18 @@ Left out by rule, never by name, are cases whose premises differ from section 5 
 from collections import defaultdict
 
 import pytest
-from tests.dbt.recist_rows import FIRST_DOSE, Rows, reference
 
 from orchestration.study import Study
+from tests.dbt.recist_rows import FIRST_DOSE, Rows, reference
 
 CODES = {"CR", "PR", "SD", "PD", "NE", "NA", "NON-CR/NON-PD"}
-DEFAULTS = {"ref_start_window": "28", "ref_confirm": "28", "max_nr_ne": "1", "accept_sd": "False", "clinben_vals": "CR|PR|SD"}
+DEFAULTS = {
+    "ref_start_window": "28",
+    "ref_confirm": "28",
+    "max_nr_ne": "1",
+    "accept_sd": "False",
+    "clinben_vals": "CR|PR|SD",
+}
 ANSWERS = {
     "bor": "best_overall_response, cast(best_overall_response_on as text)",
     "confirmed_bor": "confirmed_best_overall_response, cast(confirmed_best_overall_response_on as text)",

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-from tests.dbt.recist_rows import Rows, on, public_study, reference
 
 from orchestration.study import Study
+from tests.dbt.recist_rows import Rows, on, public_study, reference
 
 TARGET_VALUES = {"CR": "0", "PR": "50", "SD": "90", "PD": "130", "NE": None}  # from a baseline of 100 mm
 NON_TARGET_STATES = {"CR": "ABSENT", "NON-CR/NON-PD": "PRESENT", "PD": "UNEQUIVOCAL", "NE": None}
@@ -61,7 +61,7 @@ def boundaries(rows: Rows) -> None:
 
 
 def confirmations(rows: Rows) -> None:
-    """Two subjects for each row of the table of confirmation: its first response long enough after first dose, and too early."""
+    """Two subjects for each row of the table of confirmation: its first response late enough, and too early."""
     for number, case in enumerate(reference("recist11_confirmation_table.csv")):
         for when, first in (("long enough", 42), ("early", 3)):
             subject = f"confirmation {number} {when}"
@@ -88,25 +88,35 @@ def carried_cases(build_warehouse):
 
 def test_overall_response_at_every_combination_of_a_time_point(cases):
     derived = dict(cases.rows("select subject_id, derived_response from marts.fct_response where not is_baseline"))
-    tables = set(cases.rows("""
+    tables = set(
+        cases.rows("""
         select target_response, non_target_response, new_lesion, overall_response from seeds.recist_target_overall
         union all
         select 'NA', non_target_response, new_lesion, overall_response from seeds.recist_non_target_overall
-    """))
+    """)
+    )
     table = reference("recist11_timepoint_table.csv")
     assert tables == {(case["target"], case["non_target"], case["new_lesion"], case["overall"]) for case in table}
     for number, case in enumerate(table):
-        if (case["target"], case["non_target"], case["new_lesion"]) != ("NA", "NA", "NO"):  # no row to read: in the table only
+        if (case["target"], case["non_target"], case["new_lesion"]) != (
+            "NA",
+            "NA",
+            "NO",
+        ):  # no row to read
             assert derived[f"time point {number}"] == case["overall"], case
 
 
 @pytest.mark.parametrize("study_of_cases", ["cases", "carried_cases"])
 def test_target_response_at_the_boundaries(request, study_of_cases):
     warehouse = request.getfixturevalue(study_of_cases)
-    last = dict(warehouse.rows("""
+    last = dict(
+        warehouse.rows("""
         select subject_id, target_response from marts.fct_response
-        where (subject_id, assessed_on) in (select (subject_id, max(assessed_on)) from marts.fct_response group by subject_id)
-    """))
+        where (subject_id, assessed_on) in (
+            select (subject_id, max(assessed_on)) from marts.fct_response group by subject_id
+        )
+    """)
+    )
     for case in reference("recist_boundary_cases.csv"):
         response, expected = last[case["case_id"]], case["expected_target"]
         if case["case_id"] in ("py3", "eo2", "eo3") and study_of_cases == "cases":
@@ -132,15 +142,23 @@ def test_best_response_where_confirmation_is_required(cases):
 
 def test_small_public_set_derives_what_was_reported(small_set):
     assert small_set.rows("""
-        select evaluator, reader, count(*), count(*) filter (derived_response = reported_response) from marts.fct_response
+        select evaluator, reader, count(*), count(*) filter (derived_response = reported_response)
+        from marts.fct_response
         where reported_response is not null group by all order by all
-    """) == [("INDEPENDENT ASSESSOR", "RADIOLOGIST 1", 22, 22), ("INDEPENDENT ASSESSOR", "RADIOLOGIST 2", 22, 22), ("INVESTIGATOR", "", 22, 22)]
+    """) == [
+        ("INDEPENDENT ASSESSOR", "RADIOLOGIST 1", 22, 22),
+        ("INDEPENDENT ASSESSOR", "RADIOLOGIST 2", 22, 22),
+        ("INVESTIGATOR", "", 22, 22),
+    ]
     assert small_set.value("select count(*) from ops.findings where kind = 'disagreement'") == 0
 
 
 def test_small_public_set_gives_the_published_best_responses(small_set):
     """BOR, CBOR, RSP and CRSP of the published ADaM, dates included (it counts SD from day 42 without a window)."""
-    published = {(row["USUBJID"], row["PARAMCD"]): (row["AVALC"], row["ADT"] or None) for row in reference("published_adrs_small_set.csv")}
+    published = {
+        (row["USUBJID"], row["PARAMCD"]): (row["AVALC"], row["ADT"] or None)
+        for row in reference("published_adrs_small_set.csv")
+    }
     ours = small_set.rows("""
         select
             subject_id, best_overall_response, best_overall_response_on, confirmed_best_overall_response,
@@ -152,7 +170,9 @@ def test_small_public_set_gives_the_published_best_responses(small_set):
         assert (best, str(best_on)) == published[subject, "BOR"]
         assert (confirmed, str(confirmed_on)) == published[subject, "CBOR"]
         assert published[subject, "RSP"] == (("Y", str(response_on)) if response_on else ("N", None))
-        assert published[subject, "CRSP"] == (("Y", str(confirmed_response_on)) if confirmed_response_on else ("N", None))
+        assert published[subject, "CRSP"] == (
+            ("Y", str(confirmed_response_on)) if confirmed_response_on else ("N", None)
+        )
 
 
 def test_small_public_set_gives_the_published_progression_free_survival(small_set):
@@ -161,7 +181,8 @@ def test_small_public_set_gives_the_published_progression_free_survival(small_se
     ours = {
         (subject, endpoint): row
         for subject, endpoint, *row in small_set.rows("""
-            select subject_id, endpoint, start_on::text, end_on::text, duration_days, is_event from marts.fct_time_to_event
+            select subject_id, endpoint, start_on::text, end_on::text, duration_days, is_event
+            from marts.fct_time_to_event
             where evaluator = 'INVESTIGATOR'
         """)
     }
@@ -181,9 +202,12 @@ def test_large_public_set_agrees_with_every_reported_non_target_response(large_s
 def test_large_public_set_disagrees_with_reported_target_responses_only_where_the_report_is_not_recist(large_set):
     """The report ignores the nadir and counts lesions that were not done as 0 mm (see shared/samples/README.md)."""
     assert large_set.value("select count(reported_target_response) from intermediate.int_reader_responses") == 1899
-    reasons = Counter(reason for (reason,) in large_set.rows(
-        "select reason from intermediate.int_response_disagreements where subject_matter = 'target response'"
-    ))
+    reasons = Counter(
+        reason
+        for (reason,) in large_set.rows(
+            "select reason from intermediate.int_response_disagreements where subject_matter = 'target response'"
+        )
+    )
     assert set(reasons) == {"nadir", "missing lesion"}
     assert reasons["missing lesion"] == 42
     assert reasons["nadir"] == 157
@@ -192,36 +216,50 @@ def test_large_public_set_disagrees_with_reported_target_responses_only_where_th
 
 
 def test_large_public_set_sums_equal_the_reported_ones(large_set):
-    """Every investigator visit with a full date; the visit number that was used twice is two visits of ours, by their dates."""
+    """Every investigator visit with a full date; the visit number that was used twice is two visits by date."""
     compared, equal = large_set.rows("""
         select count(*), count(*) filter (responses.sum_of_diameters_mm = reported.diameter_mm)
         from staging.stg_tumor_measurements as reported
         left join marts.fct_response as responses
             on reported.subject_id = responses.subject_id and reported.evaluator = responses.evaluator
             and reported.visit_name = responses.visit_name and reported.assessed_on = responses.assessed_on
-        where reported.test = 'SUMDIAM' and reported.evaluator = 'INVESTIGATOR' and length(reported.assessed_on_text) = 10
+        where reported.test = 'SUMDIAM' and reported.evaluator = 'INVESTIGATOR'
+            and length(reported.assessed_on_text) = 10
     """)[0]
     assert compared == equal
     assert compared >= 877
 
 
-def test_large_public_set_gives_the_best_responses_of_the_independently_programmed_table(build_warehouse, tmp_path_factory):
-    """From reported responses of the accepted reader, as that table was; it counts SD from study day 42, which is 41 days later."""
-    table = {row["statistic"]: row["value"] for row in reference("published_tlf_dual_programmed.csv") if row["arm (TRT01P)"] == "Total"}
+def test_large_public_set_gives_the_best_responses_of_the_independently_programmed_table(
+    build_warehouse, tmp_path_factory
+):
+    """From the accepted reader's reported responses, as that table was; it counts SD from study day 42."""
+    table = {
+        row["statistic"]: row["value"]
+        for row in reference("published_tlf_dual_programmed.csv")
+        if row["arm (TRT01P)"] == "Total"
+    }
     warehouse = build_warehouse(
         public_study("onco", tmp_path_factory.mktemp("large")),
         study(evaluator="INDEPENDENT ASSESSOR", basis="reported", duration_window_days=1),
         checks=(),
     )
-    best = dict(warehouse.rows("""
-        select best_overall_response, count(*) from marts.fct_best_response where evaluator = 'INDEPENDENT ASSESSOR' group by all
-    """))
+    best = dict(
+        warehouse.rows("""
+        select best_overall_response, count(*)
+        from marts.fct_best_response where evaluator = 'INDEPENDENT ASSESSOR' group by all
+    """)
+    )
     expected = {name.split()[1]: int(value) for name, value in table.items() if name.startswith("BOR ")}
     assert best == expected
     assert f"{best['CR'] + best['PR']}/{sum(best.values())}" == table["ORR x/n"]
-    events = Counter(warehouse.rows("""
+    events = Counter(
+        warehouse.rows("""
         select regimen from marts.fct_time_to_event inner join marts.dim_subject using (subject_id)
         where endpoint = 'PFS' and evaluator = 'INDEPENDENT ASSESSOR' and is_event
-    """))
-    published = [int(row["value"]) for row in reference("published_tlf_dual_programmed.csv") if row["statistic"] == "PFS events"]
+    """)
+    )
+    published = [
+        int(row["value"]) for row in reference("published_tlf_dual_programmed.csv") if row["statistic"] == "PFS events"
+    ]
     assert sum(events.values()) == sum(published) == 175

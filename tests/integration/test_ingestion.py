@@ -134,7 +134,7 @@ def test_arrival_order_and_batching_do_not_change_the_data_hash(tmp_path, monkey
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 250), ("MAX_ROWS", 3)])
+@pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 400), ("MAX_ROWS", 3)])
 def test_batches_are_bounded_and_nothing_is_left(home, take_in, monkeypatch, limit, value):
     monkeypatch.setattr(ingestion, limit, value)
     for number in range(5):

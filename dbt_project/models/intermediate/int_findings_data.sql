@@ -13,6 +13,8 @@ with counts as (
 
 select kind, subject_id, detail, severity from {{ ref('int_findings_subjects') }}
 union all
+select kind, subject_id, detail, severity from {{ ref('int_findings_dates') }}
+union all
 select kind, subject_id, detail, severity from {{ ref('int_findings_serum_her2') }}
 
 union all

@@ -1,52 +1,6 @@
--- what demographics, dates and doses of a subject say against each other
+-- what demographics, doses, therapies and visits of a subject say against each other
 {% set endpoints_start = var('endpoints')['start'] %}
 
-with dates as (
-
-    select
-        dates.*,
-        timeline.death_on,
-        timeline.cutoff_on,
-        timeline.subject_id is not null as is_known
-    from {{ ref('int_subject_dates') }} as dates
-    left join {{ ref('int_subject_timeline') }} as timeline on dates.subject_id = timeline.subject_id
-
-),
-
-imputed as (
-
-    {% for record, model, field, condition in [
-        ('subjects', 'stg_subjects', 'enrolled_on', 'is_enrolled_on_imputed'),
-        ('subjects', 'stg_subjects', 'death_on', 'is_death_on_imputed'),
-        ('subjects', 'stg_her2_tests', 'her2_tested_on', 'is_tested_on_imputed'),
-        ('exposures', 'stg_exposures', 'start_on', 'is_start_on_imputed'),
-        ('visits', 'stg_visits', 'visit_on', 'is_visit_on_imputed'),
-        ('lab_results', 'stg_lab_results', 'collected_at', 'is_collected_on_imputed and is_declared_analyte'),
-        ('dispositions', 'stg_dispositions', 'occurred_on', 'is_occurred_on_imputed'),
-        ('therapies', 'stg_therapies', 'started_on', 'is_started_on_imputed'),
-        ('survival_status', 'stg_survival_status', 'assessed_on', 'is_assessed_on_imputed'),
-    ] %}
-    select
-        subject_id,
-        '{{ record }}' as record,
-        '{{ field }}' as field
-    from {{ ref(model) }}
-    where {{ condition }}
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
-
-)
-
-select
-    'subject_unknown' as kind,
-    subject_id,
-    concat(record, ': ', cast(sum(row_count) as varchar(20)), ' rows wait for the subject''s demographics') as detail,
-    'warning' as severity
-from dates
-where not is_known and field <> 'end_on'
-group by subject_id, record
-
-union all
 select
     'subject_at_two_sites' as kind,
     subject_id,
@@ -143,43 +97,6 @@ where earliest_reported_on <> latest_reported_on
 
 union all
 select
-    'after_death' as kind,
-    subject_id,
-    concat(
-        record, '.', field, ' ', cast(max(on_date) as varchar(10)), ' lies after the death on ', cast(min(death_on) as varchar(10))
-    ) as detail,
-    'error' as severity
-from dates
-where is_known_alive and on_date > death_on and on_date <= cutoff_on
-group by subject_id, record, field
-
-union all
-select
-    'after_cutoff' as kind,
-    dates.subject_id,
-    concat(
-        dates.record, '.', dates.field, ': ', cast(sum(dates.row_count) as varchar(20)), ' rows dated after the data cut-off ',
-        cast(min(dates.cutoff_on) as varchar(10)), ' are used nowhere'
-    ) as detail,
-    'info' as severity
-from dates
-where dates.on_date > dates.cutoff_on
-group by dates.subject_id, dates.record, dates.field
-
-union all
-select
-    'partial_date' as kind,
-    subject_id,
-    concat(
-        record, '.', field, ': ', cast(count(*) as varchar(20)),
-        ' partial dates, completed by dates.impute_day = {{ var('dates')['impute_day'] }}'
-    ) as detail,
-    'info' as severity
-from imputed
-group by subject_id, record, field
-
-union all
-select
     'therapy_without_category' as kind,
     therapies.subject_id,
     concat(therapies.treatment, ' of ', cast(therapies.started_on as varchar(10)), ' has no category: not taken as new therapy')
@@ -199,5 +116,5 @@ select
         ' to ', cast(window_end_day as varchar(20))
     ) as detail,
     'info' as severity
-from {{ ref('fct_visit') }}
+from {{ ref('int_visits') }}
 where not is_in_window

@@ -4,15 +4,13 @@ select
     visits.visit_number,
     visits.visit_on,
     visits.study_day,
-    windows.planned_day,
-    windows.window_start_day,
-    windows.window_end_day,
-    visits.study_day between windows.window_start_day and windows.window_end_day as is_in_window,
+    visits.planned_day,
+    visits.window_start_day,
+    visits.window_end_day,
+    visits.is_in_window,
     coalesce(by_name.has_serum_her2, false) or coalesce(by_day.has_serum_her2, false) as has_serum_her2,
     coalesce(by_name.has_imaging, false) or coalesce(by_day.has_imaging, false) as has_imaging
 from {{ ref('int_visits') }} as visits
-left join {{ ref('int_visit_windows') }} as windows
-    on {{ planned_visit_key('visits.visit_name') }} = windows.visit_key
 left join {{ ref('int_visit_evidence') }} as by_name
     on visits.subject_id = by_name.subject_id and upper(visits.visit_name) = by_name.visit_name
 left join {{ ref('int_visit_evidence') }} as by_day
