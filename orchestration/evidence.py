@@ -34,8 +34,8 @@ def raw_rows(
         connection: on the warehouse file whose staging rows are meant; ``database``: its alias and a dot, if attached.
 
     Returns:
-        by key: record, file_id, path, row_number, received_at (ISO, UTC), subject_id and source (heading: untouched text;
-        None where the lake no longer has the row).
+        by key: record, file_id, path, row_number, received_at (ISO, UTC), subject_id and source (heading:
+        untouched text; None where the lake no longer has the row).
     """
     found = connection.execute(
         f"select file_id, path, batch, received_at from {database}staging.stg_files where is_judged_here"
@@ -76,7 +76,7 @@ def row_lines(row: dict, indent: int) -> list[str]:
     return lines + (wrapped("blank: " + ", ".join(blank), indent + 2) if blank else [])
 
 
-def wrapped(text: str, indent: int, hanging: int = 0) -> list[str]:
+def wrapped(text: str, indent: int = 0, hanging: int = 0) -> list[str]:
     """Lines of at most LINE_WIDTH columns; ``hanging``: further columns from the second line on."""
     return textwrap.wrap(
         text,

@@ -280,7 +280,8 @@ class Lake:
             keys: file_id, batch and row_number of each.
 
         Returns:
-            dicts of file_id, row_number, subject_id and source (heading: untouched text); what is not there is left out.
+            dicts of file_id, row_number, subject_id and source (heading: untouched text); what is not there is left
+            out.
         """
         keys = list(keys)
         folder = self.root / "records" / record
@@ -293,7 +294,8 @@ class Lake:
             connection.register("wanted", wanted)
             rows = connection.execute(
                 "select r._file_id, r._row_number, r.subject_id, r._source from read_parquet($files) as r"
-                " semi join wanted as w on r._file_id = w.file_id and r._batch = w.batch and r._row_number = w.row_number",
+                " semi join wanted as w"
+                " on r._file_id = w.file_id and r._batch = w.batch and r._row_number = w.row_number",
                 {"files": files},
             ).fetchall()
         return [dict(zip(("file_id", "row_number", "subject_id", "source"), row, strict=True)) for row in rows]

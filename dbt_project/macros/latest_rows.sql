@@ -6,10 +6,13 @@
     Never by time of receipt, so any order of arrival gives the same rows.
 
     split_by: an expression that belongs to the key and is not wanted as a column.
+    apart_by: a column that tells rows apart between paths only: one that a newer delivery at the same path may mend,
+      where two exports may well hold two different rows (two courses of one treatment).
     Columns: key, content, has_conflict, _file_id, _row_number.
 #}
-{% macro latest_rows(record, key, content, split_by=none) -%}
+{% macro latest_rows(record, key, content, split_by=none, apart_by=none) -%}
     {%- set keys = (key + ([split_by] if split_by else [])) | join(', ') -%}
+    {%- set keys_between_paths = keys ~ (", " ~ apart_by if apart_by else "") -%}
     {%- set columns = (key + content) | join(', ') -%}
     with counted as (
 
@@ -40,7 +43,7 @@
 
         select
             *,
-            max(exported_on) over (partition by {{ keys }}) as newest_exported_on
+            max(exported_on) over (partition by {{ keys_between_paths }}) as newest_exported_on
         from delivered
         where delivery = newest_delivery
 
@@ -60,7 +63,7 @@
     from counted
     where versions = 1
     union all
-    select {{ columns }}, count(*) over (partition by {{ keys }}) > 1 as has_conflict, _file_id, _row_number
+    select {{ columns }}, count(*) over (partition by {{ keys_between_paths }}) > 1 as has_conflict, _file_id, _row_number
     from numbered
     where copy_number = 1
 {%- endmacro %}

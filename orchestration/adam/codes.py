@@ -27,7 +27,7 @@ BEST_RESPONSES = (
 
 SIZES = (
     ("SDIAM", "Sum of Diameters of Target Lesions"),
-    ("SDIAMI", "Incomplete Sum of Diameters of Target Lesions"),
+    ("ISDIAM", "Incomplete Sum of Diameters of Target Lesions"),
     ("LDIAM", "Diameter of Target Lesion"),
     ("BSTPCHG", "Best Percent Change in Sum of Diameters"),
 )

@@ -34,7 +34,7 @@ ADTR = """
         select
             subject_id, evaluator, reader, assessment_no, visit_name, assessed_on as on_date, study_day,
             is_accepted, is_baseline, 'mm' as unit,
-            case when is_sum_complete then 'SDIAM' else 'SDIAMI' end as parameter,
+            case when is_sum_complete then 'SDIAM' else 'ISDIAM' end as parameter,
             sum_of_diameters_mm as value,
             case when is_sum_complete then baseline_sum_mm end as baseline_value,
             pct_change_from_baseline, nadir_sum_mm, pct_change_from_nadir

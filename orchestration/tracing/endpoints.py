@@ -44,7 +44,9 @@ class Endpoints:
         facts += [self._new_therapy()] if row.new_therapy_on else []
         facts += [self._death() if row.death_on else self._last_alive()]
         sets = [name for name in ("in_treated", "in_efficacy", "in_response_evaluable") if getattr(row, name)]
-        told = f"tumour HER2 {row.her2_status}, site {row.site_id or 'unknown'}, analysis sets {', '.join(sets) or 'none'}"
+        told = (
+            f"tumour HER2 {row.her2_status}, site {row.site_id or 'unknown'}, analysis sets {', '.join(sets) or 'none'}"
+        )
         return Fact(told, vars(row), because=facts)
 
     def best_response(self) -> Fact:
@@ -75,17 +77,7 @@ class Endpoints:
         return self._tables.row("intermediate.int_subject_timeline")
 
     def _endpoint(self, row: SimpleNamespace) -> Fact:
-        rules = self._study.endpoints.pfs.rules
-        because = {
-            "PFS": lambda: [self._start(), *self._progression_or_censoring(rules)],
-            "PFS_OTHER_RULES": lambda: [self._start(), *self._progression_or_censoring(_OTHER_RULES[rules])],
-            "OS": lambda: [self._start(), *self._death_or_censoring()],
-            "DOR": lambda: [*self._response(row.start_on, "DOR"), *self._progression_or_censoring(rules)],
-            "DOR_UNCONFIRMED": lambda: [
-                *self._response(row.start_on, "DOR_UNCONFIRMED"), *self._progression_or_censoring(rules),
-            ],
-            "TTR": lambda: [self._start(), *self._response(row.end_on, "DOR" if self._is_confirmed else "DOR_UNCONFIRMED")],
-        }[row.endpoint]()  # fmt: skip
+        because = self._because(row)
         what = f"event, {row.event_description}" if row.is_event else f"censored, {row.censoring_reason}"
         derived = self._tables.row("intermediate.int_endpoints", evaluator=self._evaluator, endpoint=row.endpoint)
         if derived.end_on != row.end_on:
@@ -100,12 +92,21 @@ class Endpoints:
             because=because,
         )
 
-    @property
-    def _is_confirmed(self) -> bool:
-        return self._study.response.confirm_days > 0
-
-    def _response(self, on, endpoint: str) -> list[Fact]:
-        return self.responses.response_from(on, is_confirmed=endpoint == "DOR")
+    def _because(self, row: SimpleNamespace) -> list[Fact]:
+        rules = self._study.endpoints.pfs.rules
+        match row.endpoint:
+            case "PFS":
+                return [self._start(), *self._progression_or_censoring(rules)]
+            case "PFS_OTHER_RULES":
+                return [self._start(), *self._progression_or_censoring(_OTHER_RULES[rules])]
+            case "OS":
+                return [self._start(), *self._death_or_censoring()]
+            case "TTR":
+                is_confirmed = self._study.response.confirm_days > 0
+                return [self._start(), *self.responses.response_from(row.end_on, is_confirmed=is_confirmed)]
+            case _:
+                response = self.responses.response_from(row.start_on, is_confirmed=row.endpoint == "DOR")
+                return [*response, *self._progression_or_censoring(rules)]
 
     def _death_or_censoring(self) -> list[Fact]:
         if self._timeline.death_on:
@@ -114,15 +115,15 @@ class Endpoints:
 
     def _progression_or_censoring(self, rules: str) -> list[Fact]:
         """What ends progression-free survival, and what else happened that did not."""
-        outcome = self._tables.row(
-            "intermediate.int_progression_free_survival", evaluator=self._evaluator, rules=rules
-        )
+        outcome = self._tables.row("intermediate.int_progression_free_survival", evaluator=self._evaluator, rules=rules)
         subject = self._tables.row("intermediate.int_subject_evaluators", evaluator=self._evaluator)
         lacks_baseline = subject.lacks_baseline and rules == "fda"
         if outcome.is_event:
             facts = [self._event(outcome, "end, ")]
             if outcome.adequate_on:
-                facts.append(self.responses.on(outcome.adequate_on, "last adequate assessment before it", is_brief=True))
+                facts.append(
+                    self.responses.on(outcome.adequate_on, "last adequate assessment before it", is_brief=True)
+                )
             return facts
         if outcome.adequate_on and not lacks_baseline:
             facts = [self.responses.on(outcome.adequate_on, "end, last adequate assessment")]
@@ -171,9 +172,8 @@ class Endpoints:
             return Fact(f"start {timeline.start_on}: enrolment", values, rows)
         doses = self._tables.rows("intermediate.int_doses", dosed_on=timeline.first_dose_on)
         drugs = sorted({dose.treatment for dose in doses})
-        rows = [
-            row for drug in drugs for row in self._tables.staged("exposures", treatment=drug, start_on=timeline.first_dose_on)
-        ]  # fmt: skip
+        given = self._tables.staged("exposures", start_on=timeline.first_dose_on)
+        rows = [row for row in given if row.treatment in drugs]
         return Fact(f"start {timeline.start_on}: first dose of {', '.join(drugs)}", values, keys("exposures", rows))
 
     def _death(self, label: str = "") -> Fact:

@@ -1,4 +1,4 @@
-"""A fact with the facts and raw rows it rests on, the tables of one subject, and how numbers are said. No clinical rule."""
+"""A fact and what it rests on, the tables of one subject, and how numbers are said. No clinical rule."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,9 @@ class SubjectTables:
     def rows(self, table: str, **where) -> list[SimpleNamespace]:
         """The subject's rows of ``schema.table`` whose columns hold these values."""
         if table not in self._read:
-            self._read[table] = self.query(f"select * from {table} where subject_id = ? order by all", [self.subject_id])
+            self._read[table] = self.query(
+                f"select * from {table} where subject_id = ? order by all", [self.subject_id]
+            )
         return [row for row in self._read[table] if all(getattr(row, name) == value for name, value in where.items())]
 
     def row(self, table: str, **where) -> SimpleNamespace | None:

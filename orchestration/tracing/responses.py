@@ -64,10 +64,14 @@ class Responses:
             "assessed_on visit_name reader is_derived overall_response derived_response reported_response"
             " sum_mm measured_sum_mm baseline_sum_mm nadir_mm targets",
         )
-        where = " ".join(filter(None, (str(read.assessed_on), read.visit_name, read.reader and f"reader {read.reader}")))
+        where = " ".join(
+            filter(None, (str(read.assessed_on), read.visit_name, read.reader and f"reader {read.reader}"))
+        )
         where = f"{label} {where}" if label else where
         if read.is_baseline:
-            return Fact(f"{where}: baseline, {f'sum {mm(read.baseline_sum_mm)}' if read.targets else 'no targets'}", values)
+            return Fact(
+                f"{where}: baseline, {f'sum {mm(read.baseline_sum_mm)}' if read.targets else 'no targets'}", values
+            )
         basis = "derived" if read.is_derived else "reported"
         parts = [f"sum {mm(read.measured_sum_mm)}"] if read.targets and read.measured_sum_mm is not None else []
         for name, words in _COMPONENTS.items():
@@ -105,7 +109,9 @@ class Responses:
         nadir = self._nadir(read, sums.nadir_mm)
         baseline = self._tables.row("intermediate.int_accepted_reads", **_reader(read), is_baseline=True)
         response, nadir_on = read.derived_target_response, nadir and nadir.measured_on
-        earlier = [other for name, other in (("SD PR", baseline), ("SD PD", nadir)) if other and response in name.split()]
+        earlier = [
+            other for name, other in (("SD PR", baseline), ("SD PD", nadir)) if other and response in name.split()
+        ]
         sums_shown = {other.visit_no: other for other in earlier}.values()
         values = picked(sums, "targets assessed_targets gone_targets baseline_sum_mm nadir_mm")
         values |= {"target_response": response, "sum_mm": sums.measured_sum_mm}
@@ -133,7 +139,11 @@ class Responses:
             return f"{measured} is {against('nadir', sums.nadir_mm, nadir_on)} ({rule}){rest}"
         if response == "NE":
             rest = f"; the others add up to {mm(sums.measured_sum_mm)}" if sums.assessed_targets else ""
-            return f"{missing} of {sums.targets} not assessed{rest}" if missing else f"{measured}, no complete baseline sum"
+            return (
+                f"{missing} of {sums.targets} not assessed{rest}"
+                if missing
+                else f"{measured}, no complete baseline sum"
+            )
         to_baseline = against("baseline", sums.baseline_sum_mm, baseline_on)
         if response == "PR":
             rule = f"PR from {rules.partial_response_pct} % below the baseline"
@@ -195,7 +205,9 @@ class Responses:
             "tumor_identifications": lambda row: row.role == "NEW",
             "tumor_measurements": lambda row: row.lesion_id in measured,
         }
-        return [(record, row) for record, is_one in speaks.items() for row in self._staged_at(record, read) if is_one(row)]
+        return [
+            (record, row) for record, is_one in speaks.items() for row in self._staged_at(record, read) if is_one(row)
+        ]
 
     def _later_mentions(self, read: SimpleNamespace, lesion_id: str) -> list[Fact]:
         reads = self._tables.rows("intermediate.int_accepted_reads", **_reader(read))

@@ -9,7 +9,9 @@ def serum_her2(tables: SubjectTables) -> Fact:
     samples = tables.rows("marts.fct_her2_delta")
     samples.sort(key=lambda row: (row.collected_on, str(row.collected_at), row.sample_id))
     baseline = next((row for row in samples if row.is_baseline), None)
-    told = f"baseline {rounded(baseline.baseline_ng_ml)} ng/mL of {baseline.collected_on}" if baseline else "no baseline"
+    told = (
+        f"baseline {rounded(baseline.baseline_ng_ml)} ng/mL of {baseline.collected_on}" if baseline else "no baseline"
+    )
     return Fact(
         f"serum HER2: {told}; samples {len(samples)}, usable {sum(row.is_usable for row in samples)}",
         {"baseline_ng_ml": baseline and baseline.baseline_ng_ml, "baseline_on": baseline and baseline.collected_on},

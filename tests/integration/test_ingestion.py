@@ -20,7 +20,9 @@ HEAD = "subject_id,sample_id,analyte,value,unit,collected_at,result_status,speci
 
 def lab(*rows: tuple) -> str:
     """A lab export in the layout `site`: (sample, value) or (sample, value, unit)."""
-    lines = [f"S1,{row[0]},42914-2,{row[1]},{row[2] if len(row) > 2 else 'ng/mL'},2024-03-01T08:00,F,SERUM" for row in rows]
+    lines = [
+        f"S1,{row[0]},42914-2,{row[1]},{row[2] if len(row) > 2 else 'ng/mL'},2024-03-01T08:00,F,SERUM" for row in rows
+    ]
     return HEAD + "\n".join(lines) + "\n"
 
 
@@ -55,7 +57,13 @@ def test_rows_read_are_accepted_or_quarantined_and_the_bytes_are_kept(home, take
     source = home.drop("lab/sub/a.csv", text)
     result = take_in()
     (row,) = Lake(home.settings).ledger().itertuples()
-    assert (row.path, row.status, row.rows_read, row.rows_accepted, row.rows_quarantined) == ("lab/sub/a.csv", "loaded", 3, 1, 2)
+    assert (row.path, row.status, row.rows_read, row.rows_accepted, row.rows_quarantined) == (
+        "lab/sub/a.csv",
+        "loaded",
+        3,
+        1,
+        2,
+    )
     assert row.file_id == hashlib.sha256(text.encode()).hexdigest()
     kept = home.settings.lake / "files" / f"{row.file_id}.gz"
     assert gzip.decompress(kept.read_bytes()) == source.read_bytes()
@@ -83,7 +91,11 @@ def test_the_same_bytes_under_another_name_are_a_duplicate(home, take_in):
     take_in()
     home.drop("clinical/later.csv", lab(("A1", "1.5")))
     take_in()
-    assert statuses(home) == {"lab/a.csv": ["loaded"], "lab/copy.csv": ["duplicate"], "clinical/later.csv": ["duplicate"]}
+    assert statuses(home) == {
+        "lab/a.csv": ["loaded"],
+        "lab/copy.csv": ["duplicate"],
+        "clinical/later.csv": ["duplicate"],
+    }
     assert Lake(home.settings).accepted_rows("lab_results") == 1
 
 
@@ -201,7 +213,15 @@ def test_what_is_no_whole_regular_file_is_held_and_others_go_on(home, take_in, t
     (landing / "lab" / "dangling.csv").symlink_to(tmp_path / "nowhere.csv")
     os.mkfifo(landing / "lab" / "pipe.csv")
     home.drop("lab/folder.csv/inner.csv", lab(("A3", "1.5")))
-    for name in (".hidden.csv", "~a.csv", "a.csv.tmp", "a.csv.part", "a.csv.filepart", "a.csv.crdownload", "good.csv.done"):
+    for name in (
+        ".hidden.csv",
+        "~a.csv",
+        "a.csv.tmp",
+        "a.csv.part",
+        "a.csv.filepart",
+        "a.csv.crdownload",
+        "good.csv.done",
+    ):
         home.drop(f"lab/{name}", lab(("A4", "1.5")))
     result = take_in()
     assert {held.path for held in result.held} == {f"lab/{n}.csv" for n in ("link", "dangling", "pipe", "folder")}
@@ -213,7 +233,9 @@ def test_an_unreadable_file_is_held(home, take_in):
     home.drop("lab/a.csv", lab(("A1", "1.5"))).chmod(0)
     home.drop("lab/b.csv", lab(("B1", "1.5")))
     result = take_in()
-    assert [held.path for held in result.held] == ["lab/a.csv"] and [verdict.path for verdict in result.files] == ["lab/b.csv"]
+    assert [held.path for held in result.held] == ["lab/a.csv"] and [verdict.path for verdict in result.files] == [
+        "lab/b.csv"
+    ]
 
 
 def test_a_file_that_changes_while_it_is_read_is_held(home, take_in, monkeypatch):
@@ -273,7 +295,10 @@ def test_any_file_name_is_only_data(home, take_in, name):
         file.write(lab(("A1", "1.5")).encode())
     os.utime(path, (1_700_000_000, 1_700_000_000))
     home.drop("lab/x1b.csv", lab(("A2", "x")))
-    assert [verdict.rows_accepted for verdict in sorted(take_in().files, key=lambda item: -item.rows_accepted)] == [1, 0]
+    assert [verdict.rows_accepted for verdict in sorted(take_in().files, key=lambda item: -item.rows_accepted)] == [
+        1,
+        0,
+    ]
     assert take_in().batches == []
 
 
@@ -311,7 +336,10 @@ def test_a_reader_that_fails_on_one_file_does_not_keep_others_out(home, take_in,
     monkeypatch.setattr(exports, "read", fail)
     home.drop("lab/a.csv", lab(("A1", "1.5")))
     home.drop("lab/b.csv", lab(("B1", "1.5")))
-    assert {verdict.path: verdict.status for verdict in take_in().files} == {"lab/a.csv": "rejected", "lab/b.csv": "loaded"}
+    assert {verdict.path: verdict.status for verdict in take_in().files} == {
+        "lab/a.csv": "rejected",
+        "lab/b.csv": "loaded",
+    }
 
 
 def test_an_interrupted_run_costs_no_attempt(home, take_in, monkeypatch):

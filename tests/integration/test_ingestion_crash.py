@@ -1,4 +1,4 @@
-"""A run that is killed at any operation on a file leaves the lake whole; the next run ends where an undisturbed one does."""
+"""A run killed at any operation on a file leaves the lake whole; the next one ends where an undisturbed one does."""
 
 import json
 import re
@@ -112,15 +112,22 @@ def state(home) -> dict:
     accepted = {}
     for record in ("lab_results", "visits"):
         files = str(lake.root / "records" / record / "*.parquet")
-        rows = duckdb.sql(f"select _file_id, _row_number, _batch, _rejected_by, subject_id from read_parquet('{files}')")
+        rows = duckdb.sql(
+            f"select _file_id, _row_number, _batch, _rejected_by, subject_id from read_parquet('{files}')"
+        )
         current = {(row.file_id, row.batch) for row in lake.ledger().itertuples() if row.status == "loaded"}
-        accepted[record] = sorted((row[0], row[1], row[3], row[4]) for row in rows.fetchall() if (row[0], row[2]) in current)
+        accepted[record] = sorted(
+            (row[0], row[1], row[3], row[4]) for row in rows.fetchall() if (row[0], row[2]) in current
+        )
     faults = lake.quarantine().drop(columns="batch")
     files = str(lake.root / "validations" / "*.parquet")
-    validations = duckdb.sql(f"select suite, rule, evaluated, unexpected from read_parquet('{files}') order by all").fetchall()
+    validations = duckdb.sql(
+        f"select suite, rule, evaluated, unexpected from read_parquet('{files}') order by all"
+    ).fetchall()
+    kept = sorted(path.name for path in (lake.root / "files").iterdir())
     return {
         "ledger": ledger.to_dict("records"), "rows": accepted, "faults": faults.to_dict("records"),
-        "hash": lake.data_hash(), "validations": validations, "kept": sorted(path.name for path in (lake.root / "files").iterdir()),
+        "hash": lake.data_hash(), "validations": validations, "kept": kept,
     }  # fmt: skip
 
 

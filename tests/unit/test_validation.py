@@ -33,7 +33,7 @@ GOOD = {
     "tumor_responses": {
         "subject_id": "S1", "test": "OVRLRESP", "value": "PR", "value_code": "PR", "assessed_on": "2024-03-02",
     },
-    "dispositions": {"subject_id": "S1", "category": "DISPOSITION EVENT", "term": "COMPLETED", "occurred_on": "2024-09"},
+    "dispositions": {"subject_id": "S1", "category": "DISPOSITION", "term": "COMPLETED", "occurred_on": "2024-09"},
     "therapies": {"subject_id": "S1", "treatment": "CAPECITABINE", "started_on": "2024"},
     "survival_status": {"subject_id": "S1", "status": "ALIVE", "assessed_on": "2024-10-01"},
 }  # fmt: skip
@@ -183,8 +183,9 @@ def test_different_values_of_one_result_in_one_file_are_both_set_apart():
 
 def test_the_same_result_in_two_files_is_no_conflict_of_validation():
     good = GOOD["lab_results"]
-    both = [table("lab_results", good, file_id="a" * 64), table("lab_results", good | {"value": "9", "value_number": "9"}, file_id="b" * 64)]  # fmt: skip
-    assert validate("lab_results", pa.concat_tables(both), Study()).row_faults.num_rows == 0
+    first = table("lab_results", good, file_id="a" * 64)
+    second = table("lab_results", good | {"value": "9", "value_number": "9"}, file_id="b" * 64)
+    assert validate("lab_results", pa.concat_tables([first, second]), Study()).row_faults.num_rows == 0
 
 
 def test_a_ragged_row_breaks_that_one_rule():
@@ -273,6 +274,8 @@ def test_rules_hash_follows_study_and_suites(tmp_path, monkeypatch):
     assert validation.rules_hash(changed) != before
     for path in EXPECTATIONS.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "visits.json").write_text((tmp_path / "visits.json").read_text("utf-8").replace("warning", "info", 1), "utf-8")
+    (tmp_path / "visits.json").write_text(
+        (tmp_path / "visits.json").read_text("utf-8").replace("warning", "info", 1), "utf-8"
+    )
     monkeypatch.setattr(validation, "EXPECTATIONS", tmp_path)
     assert validation.rules_hash(Study()) != before

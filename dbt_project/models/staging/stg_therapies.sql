@@ -1,6 +1,6 @@
 with current_rows as (
 
-    {{ latest_rows('therapies', ['subject_id', 'treatment', 'category'], ['started_on']) }}
+    {{ latest_rows('therapies', ['subject_id', 'treatment', 'category'], ['started_on'], apart_by='started_on') }}
 
 )
 
