@@ -210,18 +210,12 @@ def report(pdf: bool) -> None:
 @click.argument("build", required=False)
 @click.option("--json", "as_json", is_flag=True)
 def diff(build: str | None, as_json: bool) -> None:
-    """Which numbers changed since BUILD (default: the one before)."""
-    from orchestration.publication import differences, find_build
+    """Which numbers changed since BUILD (default: the one before), and through which rows."""
+    from orchestration.comparison import as_text, compare, find_build
 
     settings = Settings.from_environment()
-    earlier = find_build(settings, build)
-    changes = differences(settings, earlier)
-    if as_json:
-        click.echo(json.dumps(changes, ensure_ascii=False))
-        return
-    click.echo(f"{len(changes)} cells differ from build {earlier.stem.split('_')[1]}")
-    for change in changes:
-        click.echo(f"{change['mart']} {change['key']} {change['column']}: {change['before']} -> {change['after']}")
+    changes = compare(settings, find_build(settings, build))
+    click.echo(json.dumps(changes, indent=2, ensure_ascii=False) if as_json else as_text(changes))
 
 
 @main.command()

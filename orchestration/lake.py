@@ -301,25 +301,23 @@ class Lake:
         return [dict(zip(("file_id", "row_number", "subject_id", "source"), row, strict=True)) for row in rows]
 
     def data_hash(self) -> str:
-        """sha256 over what the marts are made of: which files are loaded, by which rules they were judged, and in which
-        order paths brought different ones. Names of files, batches and times of receipt play no part."""
+        """sha256 over what is published about the deliveries: which files lie where, which are loaded or refused, by
+        which rules they were judged, and in which order paths brought different ones. Batches and times of receipt play
+        no part."""
         rows = self.deliveries()
-        loaded = _loaded(rows)
         exported = (
             rows.dropna(subset=["exported_on"])
             .groupby("file_id")["exported_on"]
             .agg(lambda days: sorted(set(days)))
             .to_dict()
         )
-        files = sorted(
-            [item.file_id, item.rules_hash, item.source, exported.get(item.file_id, [])] for item in loaded.itertuples()
+        verdicts = sorted(
+            [item.file_id, item.status, item.rules_hash, item.source, exported.get(item.file_id, [])]
+            for item in _verdicts(rows).itertuples()
         )
-        places = (
-            rows[rows["file_id"].isin(loaded["file_id"])].groupby(["path", "file_id"], as_index=False)["sequence"].max()
-        )
-        chains = places.sort_values("sequence").groupby("path")["file_id"].agg(list)
-        corrected = sorted(chain for chain in chains if len(chain) > 1)
-        return hashlib.sha256(json.dumps([files, corrected]).encode()).hexdigest()
+        places = rows.groupby(["path", "file_id"], as_index=False)["sequence"].max().sort_values("sequence")
+        chains = sorted(places.groupby("path")["file_id"].agg(list).items())
+        return hashlib.sha256(json.dumps([verdicts, chains]).encode()).hexdigest()
 
     # --- paths -----------------------------------------------------------------------------------------------------
 

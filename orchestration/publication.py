@@ -112,60 +112,6 @@ def rollback(settings: Settings) -> str:
     return names[position - 1]
 
 
-def find_build(settings: Settings, build_id: str | None) -> Path:
-    """The kept build whose id begins with ``build_id``; without one, the build before the current one.
-
-    Raises:
-        UserError: no or several builds answer to it.
-    """
-    builds = kept_builds(settings)
-    if build_id is None:
-        current = current_build_id(settings)
-        earlier = [path for path in builds if path.stem.split("_")[1] != current]
-        if not earlier:
-            raise UserError("diff: only one build is kept, so there is nothing to compare it with.")
-        return earlier[-1]
-    found = [path for path in builds if path.stem.split("_")[1].startswith(build_id)]
-    if len({path.stem.split("_")[1] for path in found}) != 1:
-        known = ", ".join(path.stem.split("_")[1] for path in builds) or "none"
-        raise UserError(f"diff: {build_id!r} names {'no' if not found else 'more than one'} kept build; kept are: {known}.")
-    return found[-1]
-
-
-def differences(settings: Settings, earlier: Path) -> list[dict]:
-    """Cells of the marts that differ between an earlier build and what is published.
-
-    Returns:
-        one dict a changed cell: mart, key (JSON of the grain), column, before, after. A row only on one side has column
-        ``(row)`` and ``absent``/``present``.
-    """
-    changes = []
-    with duckdb.connect() as connection:
-        for alias, path in (("before", earlier), ("after", settings.warehouse)):
-            connection.execute(f"attach {quoted(str(path))} as {alias} (read_only)")
-        for mart, grain in GRAIN.items():
-            columns = [row[0] for row in connection.execute(f"describe after.marts.{mart}").fetchall()]
-            known = {row[0] for row in connection.execute(f"describe before.marts.{mart}").fetchall()}
-            join = " and ".join(f"b.{key} is not distinct from a.{key}" for key in grain)
-            key = "to_json({" + ", ".join(f"'{name}': coalesce(a.{name}, b.{name})" for name in grain) + "})"
-            compared = [name for name in columns if name in known and name not in grain]
-            cells = ", ".join(f"struct_pack(c := '{name}', b := b.{name}::varchar, a := a.{name}::varchar)" for name in compared)
-            rows = connection.execute(
-                f"""with pairs as (
-                        select {key} as key, b._here is null as is_new, a._here is null as is_gone, [{cells}] as cells
-                        from (select *, true as _here from before.marts.{mart}) as b
-                        full outer join (select *, true as _here from after.marts.{mart}) as a on {join}),
-                    flat as (select key, is_new, is_gone, unnest(cells) as cell from pairs)
-                    select distinct key,
-                        case when is_new or is_gone then '(row)' else cell.c end,
-                        case when is_new then 'absent' when is_gone then 'present' else cell.b end,
-                        case when is_new then 'present' when is_gone then 'absent' else cell.a end
-                    from flat where is_new or is_gone or cell.b is distinct from cell.a order by all"""
-            ).fetchall()
-            changes += [dict(zip(("mart", "key", "column", "before", "after"), (mart, *row), strict=True)) for row in rows]
-    return changes
-
-
 def _record(database: Path, build: Build, history: list[tuple]) -> None:
     with connect(database, read_only=False) as connection:
         counts = {mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()[0] for mart in GRAIN}

@@ -27,6 +27,10 @@ def sample(subject_id, sample_id, value, collected_at, **columns):
     return {"subject_id": subject_id, "sample_id": sample_id, "value": value, "collected_at": collected_at} | columns
 
 
+def therapy(subject_id, started_on, **columns):
+    return {"subject_id": subject_id, "treatment": "RT", "category": "RADIOTHERAPY", "started_on": started_on} | columns
+
+
 RECORDS = {
     "subjects": [
         subject("S1", age_years="54", sex="F"),
@@ -84,6 +88,10 @@ RECORDS = {
     ],
     "therapies": [
         {"subject_id": "S1", "treatment": "CAPECITABINE", "category": "CHEMOTHERAPY", "started_on": "2025-03-20"},
+        therapy("exported", "2025-03-05", _file_id="march export"),
+        therapy("exported", "2025-03-25", _file_id="april export"),
+        therapy("redelivered", "2025-02-28", _file_id="dm old"),
+        therapy("redelivered", "2025-02-08", _file_id="dm new"),
     ],
     "dispositions": [
         {"subject_id": "S1", "category": ENDED, "term": "DEATH", "occurred_on": "2025-09-03"},
@@ -196,6 +204,16 @@ def test_figures_of_a_sample(study):
         Decimal("0.5"), "<", Decimal("0.5"), Decimal("0.25"), Decimal("5.5"), Decimal("-5.25"), Decimal("-95.454545"),
         Decimal("-4.459431619"), Decimal("4.4"), True, True, True, None, 85, "WEEK 12", datetime(2025, 3, 26, 8),
     )]
+
+
+@pytest.mark.parametrize(
+    ("subject_id", "starts"),
+    [("exported", [date(2025, 3, 5), date(2025, 3, 25)]), ("redelivered", [date(2025, 2, 8)])],
+    ids=["two courses in two exports are two", "a start mended at its own path is one"],
+)
+def test_courses_of_one_treatment(study, subject_id, starts):
+    query = f"select started_on from staging.stg_therapies where subject_id = '{subject_id}' order by all"
+    assert [row[0] for row in study.rows(query)] == starts
 
 
 def test_samples_under_a_new_therapy_are_flagged(study):

@@ -129,13 +129,6 @@ def test_the_four_formats_hold_the_same_values(written):
         assert plain(texts[name]) == expected
 
 
-def test_a_second_reader_of_transport_files_agrees_on_numbers_and_sas_dates(written):
-    frame = pd.read_sas(written["xpt"], format="xport", encoding="utf-8")
-    assert plain(frame["ADT"]) == [0, 23435, None, -1]
-    assert plain(frame["AVAL"]) == [0.1, None, -12.345678, 1e9]
-    assert plain(frame["AVALC"]) == plain(small_table()["AVALC"].to_pylist())
-
-
 def test_labels_and_date_formats_travel(written):
     labels = {variable.name: variable.label for variable in SMALL.variables}
     _, meta = pyreadstat.read_xport(written["xpt"])

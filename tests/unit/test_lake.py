@@ -95,7 +95,7 @@ def test_the_newest_loaded_delivery_of_a_path_supersedes(lake):
     assert statuses(lake)["x.csv", "a"] == "loaded" and statuses(lake)["x.csv", "c"] == "superseded"
 
 
-def test_data_hash_knows_corrections_but_neither_names_nor_batches(home, tmp_path):
+def test_data_hash_knows_corrections_and_refusals_but_no_batches(home, tmp_path):
     def content(name: str, *batches) -> str:
         from dataclasses import replace
 
@@ -108,7 +108,8 @@ def test_data_hash_knows_corrections_but_neither_names_nor_batches(home, tmp_pat
     a, b = entry("a", "x.csv", 1), entry("b", "y.csv", 2)
     reference = content("one batch", [a, b])
     assert content("two batches", [b], [a]) == reference
-    assert content("other names", [entry("a", "p.csv", 1), entry("b", "q.csv", 2)]) == reference
+    assert content("also refused", [a, b], [entry("c", "z.csv", 3, "rejected")]) != reference
+    assert content("also elsewhere", [a, b], [entry("a", "copy.csv", 3, "duplicate")]) != reference
     assert content("one file", [a]) != reference
     corrected = content("b corrects a", [a], [entry("b", "x.csv", 2)])
     assert len({reference, corrected, content("a corrects b", [entry("b", "x.csv", 1)], [entry("a", "x.csv", 2)])}) == 3

@@ -263,7 +263,8 @@ def test_suites_are_read_without_great_expectations():
     import subprocess
     import sys
 
-    code = "import sys; from orchestration.validation import suites; suites(); sys.exit('great_expectations' in sys.modules)"
+    code = "import sys; from orchestration.validation import suites; suites(); "
+    code += "sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

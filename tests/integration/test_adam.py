@@ -1,0 +1,486 @@
+"""`sher2 export --adam`: what is published, under ADaM's names, in four formats that hold the same."""
+
+import csv
+import datetime as dt
+import json
+import re
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pyreadstat
+import pytest
+
+from orchestration.adam.datasets import DATASETS
+from orchestration.simulate import write_study
+from tests.conftest import Home, make_home
+
+NAMES = [dataset.name.lower() for dataset in DATASETS]
+
+# One subject of our own beside the simulated ones: a scan with a partial date and one target not done, an uncertain day
+# of death, a value below the limit, and an independent assessor with two readers of whom one is accepted.
+PARTIAL = {
+    "clinical/subjects.csv": """subject_id,site_id,age_years,sex,regimen,enrolled_on,death_on,ihc_score,ish_status
+P-1,099,61,F,Trastuzumab deruxtecan,2023-01-02,2023-06,2+,NEGATIVE
+P-2,099,58,F,Trastuzumab deruxtecan,2023-01-03,,2+,NEGATIVE
+""",
+    "clinical/exposures.csv": """subject_id,treatment,dose,dose_unit,start_on
+P-1,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-10
+""",
+    "lab/samples.csv": """subject_id,sample_id,analyte,value,unit,collected_at,specimen,laboratory,assay,lloq
+P-1,L1,SERUM HER2,12.50,ng/mL,2023-01-09,SERUM,LAB,A,4.5
+P-1,L2,SERUM HER2,<4.5,ng/mL,2023-02-01,SERUM,LAB,A,4.5
+""",
+    "imaging/lesions.csv": """subject_id,lesion_id,role,location,identified_on,visit_name,evaluator,reader,accepted
+P-1,T01,TARGET,LIVER,2023-01-05,SCREENING,INVESTIGATOR,,
+P-1,T02,TARGET,LUNG,2023-01-05,SCREENING,INVESTIGATOR,,
+P-1,T01,TARGET,LIVER,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 1,Y
+P-1,T01,TARGET,LIVER,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 2,
+""",
+    "imaging/measurements.csv": """subject_id,lesion_id,test,value,unit,assessed_on,visit_name,evaluator,reader,accepted,status
+P-1,T01,LDIAM,50,mm,2023-01-05,SCREENING,INVESTIGATOR,,,
+P-1,T02,LDIAM,30,mm,2023-01-05,SCREENING,INVESTIGATOR,,,
+P-1,T01,LDIAM,33,mm,2023-02,SECOND,INVESTIGATOR,,,
+P-1,T02,LDIAM,20,mm,2023-02,SECOND,INVESTIGATOR,,,
+P-1,T01,LDIAM,32.5,mm,2023-04-03,THIRD,INVESTIGATOR,,,
+P-1,T01,LDIAM,48,mm,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 1,Y,
+P-1,T01,LDIAM,60,mm,2023-04-03,THIRD,INDEPENDENT ASSESSOR,READER 1,Y,
+P-1,T01,LDIAM,47,mm,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 2,,
+P-1,T01,LDIAM,46,mm,2023-04-03,THIRD,INDEPENDENT ASSESSOR,READER 2,,
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    home = make_home(tmp_path_factory.mktemp("adam"))
+    write_study(home.settings.landing, 15, 3)
+    for name, text in PARTIAL.items():
+        home.drop(name, text)
+    home.run()
+    return home
+
+
+def export(home: Home, folder) -> None:
+    done = home.sher2("export", "--adam", str(folder))
+    assert done.returncode == 0, done.stderr
+    endings = ("parquet", "csv", "xpt", "json")
+    made = {f"{name}.{ending}" for name in NAMES for ending in endings} | {"variables.csv"}
+    assert {path.name for path in folder.iterdir()} == made
+    assert {line.rsplit("/", 1)[1] for line in done.stdout.splitlines()} == made
+
+
+@pytest.fixture(scope="module")
+def folder(home, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "adam"
+    export(home, folder)
+    return folder
+
+
+def rows_of(folder, name: str) -> list[dict]:
+    return pq.read_table(folder / f"{name.lower()}.parquet").to_pylist()
+
+
+def plain(value):
+    """A value as every format has it: missing None, days ISO text."""
+    if value is None or value == "" or value != value:
+        return None
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def test_the_same_publication_gives_the_same_bytes(home, folder, tmp_path):
+    export(home, tmp_path / "again")
+    for path in folder.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_four_formats_hold_the_same_values_and_labels(folder, name):
+    table = pq.read_table(folder / f"{name}.parquet")
+    frame, meta = pyreadstat.read_xport(folder / f"{name}.xpt")
+    content = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    texts = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+    assert table.num_rows == len(frame) == len(texts) == content["records"] > 0
+    labels = {field.name: field.metadata[b"label"].decode() for field in table.schema}
+    assert labels == meta.column_names_to_labels == {column["name"]: column["label"] for column in content["columns"]}
+    for position, (column, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
+        values = [plain(value) for value in table[column].to_pylist()]
+        assert values == [plain(value) for value in frame[column]], column
+        assert values == [row[position] for row in content["rows"]], column
+        read = float if str(kind) in {"double", "int32"} else str
+        assert values == [read(text) if text else None for text in texts[column]], column
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_reader_of_transport_files_finds_sas_dates_and_the_same_numbers(folder, name):
+    table = pq.read_table(folder / f"{name}.parquet")
+    frame = pd.read_sas(folder / f"{name}.xpt", format="xport", encoding="utf-8")
+    assert list(frame) == table.column_names
+    for column, kind in zip(table.column_names, table.schema.types, strict=True):
+        values = table[column].to_pylist()
+        if str(kind) == "date32[day]":
+            values = [None if day is None else (day - dt.date(1960, 1, 1)).days for day in values]
+        if str(kind) == "string":
+            assert values == [plain(text) for text in frame[column]]
+        else:
+            # this reader takes a zero for the smallest number
+            assert pd.Series(values, dtype=float).fillna(-9e9).tolist() == pytest.approx(
+                frame[column].fillna(-9e9).tolist(), rel=0, abs=1e-70
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dataset_json_keeps_the_structure_of_version_1_1(folder, shared_shape, name):
+    content = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    required = {
+        "datasetJSONCreationDateTime", "datasetJSONVersion", "itemGroupOID", "records", "name", "label", "columns", "rows",
+    }  # fmt: skip
+    optional = {
+        "fileOID", "dbLastModifiedDateTime", "originator", "sourceSystem", "studyOID", "metaDataVersionOID", "metaDataRef",
+    }  # fmt: skip
+    assert required <= set(content) <= required | optional
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", content["datasetJSONCreationDateTime"])
+    assert content["datasetJSONVersion"] == "1.1.0"
+    assert content["itemGroupOID"] == f"IG.{content['name']}" and content["name"] == name.upper()
+    assert set(content["sourceSystem"]) == {"name", "version"}
+    assert content["records"] == len(content["rows"])
+    of_type = {"string": str, "integer": int, "float": (int, float), "date": str}
+    for position, column in enumerate(content["columns"]):
+        assert {"itemOID", "name", "label", "dataType"} <= set(column)
+        assert set(column) <= {
+            "itemOID", "name", "label", "dataType", "targetDataType", "length", "displayFormat", "keySequence",
+        }  # fmt: skip
+        values = [row[position] for row in content["rows"] if row[position] is not None]
+        assert all(isinstance(value, of_type[column["dataType"]]) for value in values), column
+        if column["dataType"] == "string":
+            assert column["length"] == max(map(len, values), default=1)
+        if column["dataType"] == "date":
+            assert all(dt.date.fromisoformat(value) for value in values)
+    keys = sorted((c["keySequence"], position) for position, c in enumerate(content["columns"]) if "keySequence" in c)
+    assert [number for number, _ in keys] == list(range(1, len(keys) + 1))
+    found = [tuple(row[position] for _, position in keys) for row in content["rows"]]
+    assert len(set(found)) == len(found) and found == sorted(found)
+    assert shared_shape is None or {key for key in content if key != "metaDataRef"} <= shared_shape
+
+
+@pytest.fixture(scope="module")
+def shared_shape():
+    """Top-level keys of a published Dataset-JSON 1.1 file, where the folder with samples is on this machine."""
+    from tests.conftest import SHARED
+
+    sample = SHARED / "samples" / "datasetjson" / "dm.json"
+    return set(json.loads(sample.read_text("utf-8"))) if sample.exists() else None
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_a_parameter_code_and_its_parameter_stand_for_each_other(folder, name):
+    pairs = {(row["PARAMCD"], row["PARAM"]) for row in rows_of(folder, name)}
+    assert len({code for code, _ in pairs}) == len({text for _, text in pairs}) == len(pairs)
+    assert all(len(code) <= 8 for code, _ in pairs)
+
+
+@pytest.mark.parametrize("name", ["adlb", "adtr"])
+def test_change_is_value_minus_the_one_baseline(folder, name):
+    baselines = {}
+    rows = rows_of(folder, name)
+    for row in rows:
+        if row["ABLFL"] == "Y":
+            key = (row["USUBJID"], row["PARAMCD"], row.get("BASETYPE"))
+            assert key not in baselines
+            baselines[key] = row["AVAL"]
+    assert baselines
+    changes = [row for row in rows if row["CHG"] is not None]
+    assert changes
+    for row in changes:
+        assert row["BASE"] == baselines[row["USUBJID"], row["PARAMCD"], row.get("BASETYPE")]
+        assert row["CHG"] == pytest.approx(row["AVAL"] - row["BASE"], abs=1e-9)
+
+
+def test_flags_and_dates_of_subjects_are_those_of_dim_subject(home, folder):
+    flags = {True: "Y", False: "N"}
+    subjects = {row["subject_id"]: row for row in home.sql("select * from marts.dim_subject")}
+    adsl = rows_of(folder, "adsl")
+    assert [row["USUBJID"] for row in adsl] == sorted(subjects)
+    for row in adsl:
+        subject = subjects[row["USUBJID"]]
+        assert row["SAFFL"] == flags[subject["in_treated"]]
+        assert row["EFFFL"] == flags[subject["in_efficacy"]]
+        assert row["RESPFL"] == flags[subject["in_response_evaluable"]]
+        dates = ("first_dose_on", "last_dose_on", "enrolled_on", "death_on", "last_alive_on", "new_therapy_on")
+        assert [plain(row[name]) for name in ("TRTSDT", "TRTEDT", "ENRLDT", "DTHDT", "LSTALVDT", "NACTDT")] == [
+            subject[name] for name in dates
+        ]
+    assert {row["SAFFL"] for row in adsl} == {"Y", "N"}
+
+
+def test_every_sample_of_fct_her2_delta_is_a_record_of_adlb_with_its_source(home, folder):
+    samples = home.sql(
+        """select d.subject_id, d.sample_id, d.analysed_value_ng_ml, d.log2_ratio, d.is_usable, l._file_id, l._row_number
+            from marts.fct_her2_delta d
+            left join staging.stg_lab_results l on d.subject_id = l.subject_id and d.sample_id = l.sample_id
+                and d.laboratory is not distinct from l.laboratory and l.analyte = 'serum_her2'"""
+    )
+    names = ("USUBJID", "LBREFID", "AVAL", "L2RBASE", "ANL01FL", "SRCFILE", "SRCSEQ")
+    found = sorted((tuple(row[name] for name in names) for row in rows_of(folder, "adlb")), key=str)
+    expected = [tuple("Y" if v is True else None if v is False else v for v in sample.values()) for sample in samples]
+    assert found == sorted(expected, key=str)
+    assert all(row["SRCDOM"] == "LB" for row in rows_of(folder, "adlb"))
+
+
+def assert_responses_are_those_of_the_mart(home: Home, folder) -> None:
+    best = home.sql("select * from marts.fct_best_response")
+    adrs = {(r["USUBJID"], r["EVAL"], r["PARAM"].split(" by ")[0]): r for r in rows_of(folder, "adrs") if r["EVALID"] is None}
+    flags = {True: "Y", False: "N"}
+    assert best
+    for row in best:
+        subject = row["subject_id"], row["evaluator"]
+        bor, cbor = adrs[(*subject, "Best Overall Response (Unconfirmed)")], adrs[(*subject, "Best Overall Response (Confirmed)")]
+        assert (bor["AVALC"], plain(bor["ADT"])) == (row["best_overall_response"], row["best_overall_response_on"])
+        confirmed = row["confirmed_best_overall_response"], row["confirmed_best_overall_response_on"]
+        assert (cbor["AVALC"], plain(cbor["ADT"])) == confirmed
+        rsp, crsp = adrs[(*subject, "Response (Unconfirmed)")], adrs[(*subject, "Response (Confirmed)")]
+        assert (rsp["AVALC"], plain(rsp["ADT"])) == (flags[row["is_responder"]], row["first_response_on"])
+        assert (crsp["AVALC"], plain(crsp["ADT"])) == (flags[row["is_confirmed_responder"]], row["confirmed_response_on"])
+        assert adrs[(*subject, "Disease Control")]["AVALC"] == flags[row["has_disease_control"]]
+        assert adrs[(*subject, "Clinical Benefit")]["AVALC"] == flags[row["has_clinical_benefit"]]
+    codes = {"BOR", "CBOR", "RSP", "CRSP", "DCR", "CB"}
+    rows = [row for row in rows_of(folder, "adrs") if row["PARAMCD"] in codes | {code + "B" for code in codes}]
+    assert len(rows) == 6 * len(best)
+
+
+def assert_times_are_those_of_the_mart(home: Home, folder) -> None:
+    codes = {"PFS": "PFS", "PFS_OTHER_RULES": "PFSOTH", "OS": "OS", "DOR": "RSD", "DOR_UNCONFIRMED": "RSDU", "TTR": "TTR"}
+    times = home.sql("select * from marts.fct_time_to_event where endpoint <> 'OS' or evaluator = 'INVESTIGATOR'")
+    expected = {
+        (
+            row["subject_id"], codes[row["endpoint"]] + ("" if row["evaluator"] == "INVESTIGATOR" else "B"),
+            row["duration_days"], row["start_on"], row["end_on"], 0 if row["is_event"] else 1,
+            row["event_description"] or row["censoring_reason"],
+        )
+        for row in times
+    }  # fmt: skip
+    names = ("USUBJID", "PARAMCD", "AVAL", "STARTDT", "ADT", "CNSR", "EVNTDESC")
+    found = [tuple(plain(row[name]) for name in names) for row in rows_of(folder, "adtte")]
+    assert len(found) == len(set(found)) == len(times) > 0
+    assert set(found) == expected
+
+
+def test_responses_are_those_of_fct_best_response(home, folder):
+    assert_responses_are_those_of_the_mart(home, folder)
+
+
+def test_times_and_events_are_those_of_fct_time_to_event(home, folder):
+    assert_times_are_those_of_the_mart(home, folder)
+
+
+def assert_sources_hold_the_dates(folder) -> None:
+    """SRCDOM, SRCVAR and SRCSEQ lead to a record that holds the date of the record that names them."""
+    subjects = {row["USUBJID"]: row for row in rows_of(folder, "adsl")}
+    responses = {(row["USUBJID"], row["ASEQ"]): row for row in rows_of(folder, "adrs")}
+    for row in rows_of(folder, "adtte"):
+        assert row["SRCVAR"], row
+        if row["SRCDOM"] == "ADSL":
+            assert subjects[row["USUBJID"]][row["SRCVAR"]] == row["ADT"]
+        else:
+            source = responses[row["USUBJID"], row["SRCSEQ"]]
+            assert (source["ADT"], source["EVAL"], source["ANL01FL"]) == (row["ADT"], row["EVAL"], "Y")
+            assert (source["AVALC"] == "PD") == (row["EVNTDESC"] == "progressive disease")
+            assert source["AVALC"] != "NE"
+        assert (row["CNSDTDSC"] is not None) == (row["CNSR"] == 1)
+    dated = [row for row in responses.values() if row["PARAMCD"][:3] in {"BOR", "CBO", "RSP", "CRS"} and row["ADT"]]
+    assert dated
+    for row in dated:
+        source = responses[row["USUBJID"], row["SRCSEQ"]]
+        assert source["PARAM"].startswith("Overall Response by ") and source["ANL01FL"] == "Y"
+        assert [source[name] for name in ("ADT", "ADY", "AVISIT")] == [row[name] for name in ("ADT", "ADY", "AVISIT")]
+        if row["PARAMCD"].startswith("BOR") and row["AVALC"] != "NE":
+            assert source["AVALC"] == row["AVALC"]
+
+
+def test_sources_lead_to_the_date(folder):
+    assert_sources_hold_the_dates(folder)
+
+
+def records(folder, name: str, subject: str, code: str) -> list[dict]:
+    return [row for row in rows_of(folder, name) if row["USUBJID"] == subject and row["PARAMCD"] == code]
+
+
+def test_an_incomplete_sum_is_a_parameter_of_its_own(folder):
+    sums = [(row["AVAL"], row["BASE"], row["CHG"], row["AVISIT"]) for row in records(folder, "adtr", "P-1", "SDIAM")]
+    assert sums == [(80, 80, 0, "SCREENING"), (53, 80, -27, "SECOND")]
+    (incomplete,) = records(folder, "adtr", "P-1", "ISDIAM")
+    assert (incomplete["AVAL"], incomplete["BASE"], incomplete["CHG"]) == (32.5, None, None)
+
+
+def test_diameters_are_per_lesion_with_the_lesions_own_baseline(folder):
+    first, second = records(folder, "adtr", "P-1", "LDIAM1"), records(folder, "adtr", "P-1", "LDIAM2")
+    assert [(row["TRLNKID"], row["TULOC"], row["AVAL"], row["CHG"]) for row in first] == [
+        ("T01", "LIVER", 50, 0), ("T01", "LIVER", 33, -17), ("T01", "LIVER", 32.5, -17.5),
+    ]  # fmt: skip
+    assert [(row["TRLNKID"], row["AVAL"], row["BASE"]) for row in second] == [("T02", 30, 30), ("T02", 20, 30)]
+
+
+def test_readers_of_another_evaluator_have_codes_and_baselines_of_their_own(folder):
+    rows = records(folder, "adtr", "P-1", "SDIAMB")
+    assert [(row["EVALID"], row["BASETYPE"], row["AVAL"], row["BASE"], row["ANL01FL"]) for row in rows] == [
+        ("READER 1", "READER 1", 48, 48, "Y"), ("READER 1", "READER 1", 60, 48, "Y"),
+        ("READER 2", "READER 2", 47, 47, None), ("READER 2", "READER 2", 46, 47, None),
+    ]  # fmt: skip
+    overall = records(folder, "adrs", "P-1", "OVRB")
+    assert [(row["EVALID"], row["AVALC"], row["ANL01FL"], row["ANL02FL"]) for row in overall] == [
+        ("READER 1", "PD", "Y", "Y"), ("READER 2", "SD", None, None),
+    ]  # fmt: skip
+    (best,) = records(folder, "adrs", "P-1", "BORB")
+    assert (best["AVALC"], best["AVAL"], best["SRCSEQ"]) == ("PD", 5, overall[0]["ASEQ"])
+
+
+def test_imputed_dates_are_flagged_wherever_they_are_used(folder):
+    (scan,) = [row for row in records(folder, "adtr", "P-1", "SDIAM") if row["AVISIT"] == "SECOND"]
+    assert (scan["ADT"], scan["ADTF"]) == (dt.date(2023, 2, 1), "D")
+    responses = records(folder, "adrs", "P-1", "OVR") + records(folder, "adrs", "P-1", "RSP")
+    assert {row["ADTF"] for row in responses if row["ADT"] == dt.date(2023, 2, 1)} == {"D"}
+    assert {row["ADTF"] for row in responses if row["ADT"] == dt.date(2023, 4, 3)} == {None}
+    (death,) = records(folder, "adtte", "P-1", "OS")
+    (subject,) = [row for row in rows_of(folder, "adsl") if row["USUBJID"] == "P-1"]
+    assert (subject["DTHIMPFL"], death["ADTIMPFL"], death["SRCVAR"]) == ("Y", "Y", "DTHDT")
+    (response,) = records(folder, "adtte", "P-1", "PFS")
+    assert response["ADTIMPFL"] is None or response["SRCVAR"] == "DTHDT"
+
+
+def test_a_value_below_the_limit_keeps_what_was_reported_beside_what_is_analysed(folder):
+    first, second = records(folder, "adlb", "P-1", "SHER2")
+    assert (first["LBSTRESC"], first["AVAL"], first["BLQFL"], first["ABLFL"]) == ("12.5", 12.5, None, "Y")
+    assert (second["LBSTRESC"], second["AVAL"], second["BLQFL"], second["BASE"]) == ("<4.5", 2.25, "Y", 12.5)
+
+
+def test_untreated_subjects_have_no_treatment_and_no_times(folder):
+    (subject,) = [row for row in rows_of(folder, "adsl") if row["USUBJID"] == "P-2"]
+    assert (subject["TRT01P"], subject["TRT01A"], subject["SAFFL"]) == ("Trastuzumab deruxtecan", None, "N")
+    assert not [row for row in rows_of(folder, "adtte") if row["USUBJID"] == "P-2"]
+
+
+def test_variables_csv_describes_every_variable(folder):
+    with (folder / "variables.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    described = {(row["dataset"].lower(), row["variable"]): row["label"] for row in rows}
+    for name in NAMES:
+        for field in pq.read_schema(folder / f"{name}.parquet"):
+            assert described.pop((name, field.name)) == field.metadata[b"label"].decode()
+    assert not described
+
+
+def test_without_a_publication_the_message_says_what_to_run(tmp_path):
+    done = make_home(tmp_path).sher2("export", "--adam", str(tmp_path / "out"))
+    assert done.returncode == 2 and "sher2 run" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_protocol_is_refused_until_it_is_published(home, tmp_path):
+    from dataclasses import replace
+
+    text = home.settings.study_file.read_text("utf-8").replace("rules: fda", "rules: ema")
+    changed = tmp_path / "study.yaml"
+    changed.write_text(text, "utf-8")
+    done = Home(replace(home.settings, study_file=changed)).sher2("export", "--adam", str(tmp_path / "out"))
+    assert done.returncode == 2 and str(changed) in done.stderr and "sher2 run" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_file_is_refused(home, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    done = home.sher2("export", "--adam", str(tmp_path / "taken"))
+    assert done.returncode == 2 and "taken" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+# --- the small public study (pharmaversesdtm) against its published ADaM (pharmaverseadam, Apache-2.0)
+
+PUBLIC_STUDY = {
+    "study": {"drugs": ["PLACEBO", "XANOMELINE"], "timezone": "UTC"},
+    "response": {"duration_window_days": 0},
+    "dates": {"impute_day": "last"},
+}
+PUBLIC_FILES = {
+    "clinical": ("dm", "ds", "ex", "sv"), "lab": ("lb",), "imaging": ("tu_onco_recist", "tr_onco_recist", "rs_onco_recist"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory, shared) -> Home:
+    home = make_home(tmp_path_factory.mktemp("public"), PUBLIC_STUDY)
+    for folder, names in PUBLIC_FILES.items():
+        for name in names:
+            home.drop(f"{folder}/{name}.csv", (shared / "samples" / "sdtm" / f"{name}.csv").read_bytes())
+    home.run()
+    return home
+
+
+@pytest.fixture(scope="module")
+def public_folder(public, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("public_export") / "adam"
+    export(public, folder)
+    return folder
+
+
+def published(shared, name: str, codes: set[str]) -> list[dict]:
+    with (shared / "reference" / "recist" / f"published_{name}_small_set.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["PARAMCD"] in codes]
+
+
+def test_responses_equal_the_published_ones(public_folder, shared):
+    codes = {"OVR", "BOR", "CBOR", "RSP", "CRSP"}
+    expected = published(shared, "adrs", codes)
+    subjects = {row["USUBJID"] for row in expected}
+    assert len(subjects) == 8 and len(expected) == 56
+
+    def key(row):
+        return row["USUBJID"], row["PARAMCD"], row["AVALC"], int(float(row["AVAL"])), plain(row["ADT"]), plain(row["AVISIT"])
+
+    ours = {key(row) for row in rows_of(public_folder, "adrs") if row["PARAMCD"] in codes and row["USUBJID"] in subjects}
+    theirs = {key(row) for row in expected}
+    # The scan of week 6 is dated 2014-02. Published: the last of the month. Ours: the visit's full date, known from the
+    # visits and the other reads, goes before any imputation (RECIST.md section 1).
+    scan = ("01-701-1015", "OVR", "NE", 6)
+    assert theirs - ours == {(*scan, "2014-02-28", "WEEK 6")}
+    assert ours - theirs == {(*scan, "2014-02-12", "WEEK 6")}
+
+
+def test_the_assessments_used_in_best_response_are_the_published_ones(public_folder, shared):
+    expected = {(r["USUBJID"], r["AVISIT"]) for r in published(shared, "adrs", {"OVR"}) if r["ANL02FL"] == "Y"}
+    subjects = {subject for subject, _ in expected}
+    ours = [r for r in rows_of(public_folder, "adrs") if r["PARAMCD"] == "OVR" and r["USUBJID"] in subjects]
+    assert {(r["USUBJID"], r["AVISIT"]) for r in ours if r["ANL02FL"] == "Y"} == expected
+    assert {(r["USUBJID"], r["AVISIT"]) for r in ours} > expected
+
+
+def test_times_equal_the_published_ones(public_folder, shared):
+    # Published RSD starts at the first response, confirmed or not: our RSDU.
+    codes = {"PFS": "PFS", "OS": "OS", "RSD": "RSDU"}
+    theirs = {
+        (r["USUBJID"], codes[r["PARAMCD"]], int(float(r["AVAL"])), r["STARTDT"], r["ADT"], int(r["CNSR"]))
+        for r in published(shared, "adtte", set(codes))
+    }
+    subjects = {row[0] for row in theirs}
+    names = ("USUBJID", "PARAMCD", "AVAL", "STARTDT", "ADT", "CNSR")
+    ours = {
+        tuple(plain(row[name]) for name in names)
+        for row in rows_of(public_folder, "adtte")
+        if row["USUBJID"] in subjects and row["PARAMCD"] in codes.values()
+    }
+    assert len(theirs) == 20
+    # Alive until when: published, the end of participation in the study's reference dates; ours, the latest date of any
+    # record (RECIST.md section 6), here a disposition.
+    survival = ("01-701-1115", "OS")
+    assert theirs - ours == {(*survival, 55, "2012-11-30", "2013-01-23", 1)}
+    assert ours - theirs == {(*survival, 172, "2012-11-30", "2013-05-20", 1)}
+
+
+def test_several_evaluators_keep_to_the_marts(public, public_folder):
+    assert_responses_are_those_of_the_mart(public, public_folder)
+    assert_times_are_those_of_the_mart(public, public_folder)
+    assert_sources_hold_the_dates(public_folder)
+
+
+def test_without_serum_her2_adlb_is_there_and_empty(public_folder):
+    assert rows_of(public_folder, "adlb") == []
+    _, meta = pyreadstat.read_xport(public_folder / "adlb.xpt")
+    assert "AVAL" in meta.column_names
