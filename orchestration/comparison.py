@@ -261,13 +261,19 @@ def _only_in(connection: DuckDBPyConnection, record: str, here: str, there: str)
     table = "stg_subject_values" if record == "subjects" else f"stg_{record}"
     columns = _columns(connection, f"{here}.staging.{table}")
     shared = [name for name in columns if name in _columns(connection, f"{there}.staging.{table}")]
-    content = ", ".join(f"'{name}': {name}" for name in shared if name not in _NOT_CONTENT)
-    select = (
-        f"select *, to_json({{{content}}}) as _content from {{}}.staging.{table} semi join subjects using (subject_id)"
-    )
+    if "_file_id" not in shared:  # a build by an earlier version of the models
+        return set()
+    content = ", ".join(f"'{name}', {name}" for name in shared if name not in _NOT_CONTENT)
+
+    def rows_of(database: str) -> str:
+        return (
+            f"(select _file_id, _row_number, json_object({content}) as content"
+            f" from {database}.staging.{table} semi join subjects using (subject_id))"
+        )
+
     rows = connection.execute(
-        f"select distinct _file_id, _row_number from ({select.format(here)}) as here"
-        f" anti join ({select.format(there)}) as there on here._content = there._content"
+        f"select distinct _file_id, _row_number from {rows_of(here)} as here"
+        f" anti join {rows_of(there)} as there on here.content = there.content"
     ).fetchall()
     return {RowKey(record, *row) for row in rows}
 

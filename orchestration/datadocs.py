@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 
 from orchestration.exports.records import RECORDS
 from orchestration.settings import EXPECTATIONS, Settings
 
-_KEPT_BATCHES = 50
+_KEPT_BATCHES = 10
 
 
 def keep(settings: Settings, batch: int, documents: list[dict]) -> None:
@@ -21,14 +20,21 @@ def keep(settings: Settings, batch: int, documents: list[dict]) -> None:
         old.unlink()
 
 
-def write_docs(settings: Settings, batches: Collection[int]) -> Path:
-    """Render suites and results of these batches as static pages: counts by expectation, never a clinical value.
+def write_docs(settings: Settings) -> Path:
+    """Render suites and results of the kept batches as static pages: counts by expectation, never a clinical value.
 
-    The pages take their styles from public addresses; without a network they are plain, but complete.
+    The pages take their styles from public addresses; without a network they are plain, but complete. Rendered anew
+    only when a batch has come since.
 
     Returns:
         the index page, reports/validation/index.html.
     """
+    target = settings.reports / "validation"
+    kept = sorted(_folder(settings).glob("*.json"))
+    mark = target / "batches.txt"
+    content = "".join(f"{path.name} {path.stat().st_mtime_ns}\n" for path in kept)
+    if mark.exists() and mark.read_text() == content:
+        return target / "index.html"
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
@@ -38,7 +44,6 @@ def write_docs(settings: Settings, batches: Collection[int]) -> Path:
         ValidationResultIdentifier,
     )
 
-    target = settings.reports / "validation"
     fresh = target.with_name("validation.new")
     shutil.rmtree(fresh, ignore_errors=True)
     context = gx.get_context(mode="ephemeral")
@@ -57,16 +62,16 @@ def write_docs(settings: Settings, batches: Collection[int]) -> Path:
     for record in RECORDS:
         suite = json.loads((EXPECTATIONS / f"{record}.json").read_text("utf-8"))
         context.suites.add(gx.ExpectationSuite(name=record, expectations=suite["expectations"], meta=suite["meta"]))
-    for batch in batches:
-        path = _folder(settings) / f"{batch:09d}.json"
-        for frame, document in enumerate(json.loads(path.read_text("utf-8")) if path.exists() else []):
+    for path in kept:
+        for frame, document in enumerate(json.loads(path.read_text("utf-8"))):
             key = ValidationResultIdentifier(
                 expectation_suite_identifier=ExpectationSuiteIdentifier(document["suite_name"]),
-                run_id=RunIdentifier(run_name=f"batch-{batch}"),
+                run_id=RunIdentifier(run_name=f"batch-{int(path.stem)}"),
                 batch_identifier=f"frame-{frame}",
             )
             context.validation_results_store.set(key, expectationSuiteValidationResultSchema.load(document))
     context.build_data_docs()
+    (fresh / mark.name).write_text(content)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(fresh, target)
     return target / "index.html"

@@ -6,7 +6,7 @@ from orchestration.defs.automation import build_schedule, build_sensor, pipeline
 from orchestration.defs.efficacy import metrics
 from orchestration.defs.home import Home
 from orchestration.defs.landing import landing_assets
-from orchestration.defs.publication import catalog, efficacy_report, warehouse
+from orchestration.defs.publication import catalog, efficacy_report, validation_docs, warehouse
 from orchestration.defs.raw import raw
 from orchestration.defs.warehouse import build_dbt_assets
 from orchestration.settings import Settings
@@ -29,8 +29,15 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
     study = load_study(settings.study_file)
     return dg.Definitions(
         assets=[
-            *landing_assets, raw, build_dbt_assets(Dbt(settings, study).manifest()), metrics, warehouse, efficacy_report, catalog,
-        ],  # fmt: skip
+            *landing_assets,
+            raw,
+            build_dbt_assets(Dbt(settings, study).manifest()),
+            metrics,
+            warehouse,
+            efficacy_report,
+            validation_docs,
+            catalog,
+        ],
         jobs=[pipeline],
         schedules=[build_schedule(study)] if with_automation else [],
         sensors=[build_sensor(settings, study)] if with_automation else [],

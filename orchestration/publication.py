@@ -25,7 +25,7 @@ PUBLIC_SCHEMAS = ("marts", "metrics", "ops")
 GRAIN = {
     "dim_subject": ["subject_id"],
     "fct_visit": ["subject_id", "visit_name", "visit_on"],
-    "fct_her2_delta": ["subject_id", "sample_id", "collected_at"],
+    "fct_her2_delta": ["subject_id", "laboratory", "sample_id"],
     "fct_response": ["subject_id", "evaluator", "reader", "assessed_on", "visit_name"],
     "fct_best_response": ["subject_id", "evaluator"],
     "fct_time_to_event": ["subject_id", "evaluator", "endpoint"],

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from orchestration.errors import UserError
 from orchestration.pipeline import prepare_instance
@@ -30,18 +31,18 @@ def serve(settings: Settings, port: int) -> int:
     prepare_instance(settings)
     workspace = str(REPOSITORY / "workspace.yaml")
     module = [sys.executable, "-m"]
-    commands = (
-        [*module, "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace, "--log-level", "warning"],
-        [*module, "dagster._daemon", "run", "-w", workspace, "--log-level", "warning"],
-    )
+    commands = {
+        "webserver": [*module, "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace],
+        "daemon": [*module, "dagster._daemon", "run", "-w", workspace],
+    }
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: stopping.append(received))
     # A session of their own: a Ctrl-C at the terminal reaches this process alone, which then stops them in order.
-    children = [subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True) for command in commands]
+    children = {name: _start(settings, name, command) for name, command in commands.items()}
     try:
         began, is_ready = time.monotonic(), False
-        while not stopping and all(child.poll() is None for child in children):
+        while not stopping and all(child.poll() is None for child in children.values()):
             if not is_ready and _answers(port):
                 is_ready = True
                 print(f"sher2 is up: http://127.0.0.1:{port} (home {settings.home}; Ctrl-C stops it)", flush=True)
@@ -49,9 +50,23 @@ def serve(settings: Settings, port: int) -> int:
                 print(f"sher2: the webserver did not answer within {READY_SECONDS} s", file=sys.stderr)
                 return 1
             time.sleep(0.2)
+        for name, child in children.items():
+            if not stopping and child.poll() is not None:
+                print(f"sher2: the {name} ended with {child.returncode}; see {_log(settings, name)}", file=sys.stderr)
     finally:
-        _stop(children)
+        _stop(list(children.values()))
     return 0 if stopping else 1
+
+
+def _start(settings: Settings, name: str, command: list[str]) -> subprocess.Popen:
+    with _log(settings, name).open("ab") as log:
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def _log(settings: Settings, name: str) -> Path:
+    return settings.dagster / f"{name}.log"
 
 
 def _answers(port: int) -> bool:

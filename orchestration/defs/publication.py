@@ -5,8 +5,10 @@ import time
 import dagster as dg
 
 from orchestration import progress
+from orchestration.datadocs import write_docs
 from orchestration.defs.efficacy import STATISTICIANS
 from orchestration.defs.home import Home
+from orchestration.defs.landing import OWNERS
 from orchestration.defs.warehouse import ANALYSTS
 from orchestration.metrics import METRICS, current_build
 from orchestration.publication import GRAIN, publish
@@ -61,6 +63,23 @@ def efficacy_report(home: Home) -> dg.MaterializeResult:
             "bytes": page.stat().st_size,
             "seconds": round(time.perf_counter() - began, 3),
         }
+    )
+
+
+@dg.asset(
+    key=["reports", "validation"],
+    deps=[["raw", "validations"]],
+    group_name="publication",
+    description="reports/validation: Great Expectations' data docs: every suite, and counts by expectation for the last batches.",
+    owners=OWNERS,
+    kinds={"greatexpectations"},
+)
+def validation_docs(home: Home) -> dg.MaterializeResult:
+    progress.tell("writing the validation docs")
+    began = time.perf_counter()
+    page = write_docs(home.settings)
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(str(page)), "seconds": round(time.perf_counter() - began, 3)}
     )
 
 

@@ -86,17 +86,22 @@ def concordance(
     Raises:
         ValueError: names the argument: missing values, lengths that differ.
     """
+    from lifelines.utils import concordance_index
+
     tail = (1 - inputs.confidence(level)) / 2
     time = inputs.durations("time", time)
     event = inputs.indicator("event", event, length=len(time))
     risk = inputs.numbers("risk", risk, length=len(time))
     n = len(time)
-    if n == 0:
+    try:
+        estimate = float(concordance_index(time, -risk, event))  # it expects a score that grows with the time
+    except ZeroDivisionError:
         return NAN, NAN, NAN
+    # All resamples at once, for lifelines one by one would take 6 s on 5,000 subjects. A column says how often each
+    # subject was drawn.
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    # One column a resample, after the sample itself: how often each subject was drawn.
-    weights = np.vstack([np.ones(n), draws]).astype(np.float32).T
-    won, pairs = np.zeros(resamples + 1), np.zeros(resamples + 1)
+    weights = draws.astype(np.float32).T
+    won, pairs = np.zeros(resamples), np.zeros(resamples)
     deaths = np.flatnonzero(event)
     for some in np.array_split(deaths, max(len(deaths) * n // 4_000_000, 1)):
         later = (time[some, None] < time) | ((time[some, None] == time) & ~event)
@@ -104,10 +109,8 @@ def concordance(
         won += (weights[some] * (wins @ weights)).sum(axis=0, dtype=float)
         pairs += (weights[some] * (later.astype(np.float32) @ weights)).sum(axis=0, dtype=float)
     with np.errstate(invalid="ignore"):
-        c = won / pairs
-    if np.isnan(c[0]):
-        return NAN, NAN, NAN
-    return float(c[0]), *(float(limit) for limit in np.nanquantile(c[1:], [tail, 1 - tail]))
+        resampled = won / pairs
+    return estimate, *(float(limit) for limit in np.nanquantile(resampled, [tail, 1 - tail]))
 
 
 def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level: float = 0.95) -> pd.DataFrame:

@@ -2,8 +2,13 @@
 
 Times are in the unit given and come back in it. Intervals of risk are (entry, time]: whoever enters at a time is not at
 risk at it, whoever is censored at a time still is. The numbers equal those of R's survival 3.5.
+
+lifelines is the engine: Kaplan-Meier, log-rank, Cox. Our own is what lifelines lacks (log-rank with strata or entry, the
+score test of proportional hazards, the number at risk under delayed entry) and what it gets wrong (quantiles and their
+limits: veteran trt 2 gives 52 where R gives 52.5, and a finite limit where R has none).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +23,12 @@ NAN = float("nan")
 TRANSFORMS = ("km", "rank", "identity")
 
 _TOLERANCE = 1.5e-8  # a product of fractions misses 0.5 by rounding; R's survfit allows the same
-_MAX_STEPS = 60
 _FLAT = 1e3  # a standard error so large (per SD of the covariate) means that the likelihood has no maximum
+
+# How exactly lifelines is to fit, from the best on. Its own default stops a step early: the coefficients of veteran
+# (trt, karno, cell type) are then 5e-6 off R's, with the first of these 5e-15. The others are for a model with a term
+# that runs off to infinity: its information turns singular on the way, and the other terms are to be had before that.
+_PRECISIONS = (1e-16, 1e-12, 1e-8)
 
 
 # --- Kaplan-Meier -----------------------------------------------------------------------------------------------------
@@ -43,19 +52,14 @@ def kaplan_meier(
         ValueError: names the argument: missing, infinite or negative times, lengths that differ, an entry not before
             its time.
     """
-    z = ndtri(0.5 + inputs.confidence(level) / 2)
+    inputs.confidence(level)
     time, event, entry = _observed(time, event, entry)
     times = np.unique(time)
     at_risk = _at_least(time, times) - (0 if entry is None else _at_least(entry, times))
     events = np.bincount(np.searchsorted(times, time[event]), minlength=len(times))
     left = np.bincount(np.searchsorted(times, time), minlength=len(times))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        survival = np.cumprod((at_risk - events) / at_risk)
-        variance = np.cumsum(events / (at_risk * (at_risk - events.astype(float))))
-        inner = (survival > 0) & (survival < 1)
-        log_survival = np.log(np.where(inner, survival, NAN))
-        half = z * np.sqrt(variance) / np.abs(log_survival)
-        low, high = survival ** np.exp(half), survival ** np.exp(-half)
+    survival, low, high = _product_limit(time, event, entry, level, times, events, at_risk)
+    inner = (survival > 0) & (survival < 1)
     return pd.DataFrame(
         {
             "time": times,
@@ -67,6 +71,24 @@ def kaplan_meier(
             "ci_high": np.where(inner, high, NAN),
         }
     )
+
+
+def _product_limit(time, event, entry, level, times, events, at_risk) -> np.ndarray:
+    """Survival, its lower and its upper limit (3, t) at ``times``."""
+    from lifelines import KaplanMeierFitter
+    from lifelines.exceptions import StatError
+
+    if not len(times):
+        return np.empty((3, 0))
+    try:
+        fitter = KaplanMeierFitter(alpha=1 - level).fit(time, event, entry=entry)
+        return pd.concat([fitter.survival_function_, fitter.confidence_interval_], axis=1).loc[times].to_numpy().T
+    except StatError:  # lifelines refuses delayed entry once nobody is at risk early on; R goes on, and so do we
+        with np.errstate(divide="ignore", invalid="ignore"):
+            survival = np.cumprod(1 - events / at_risk)
+            variance = np.cumsum(events / (at_risk * (at_risk - events)))
+            half = ndtri(0.5 + level / 2) * np.sqrt(variance) / np.abs(np.log(survival))
+            return np.array([survival, survival ** np.exp(half), survival ** np.exp(-half)])
 
 
 def quantile(curve: pd.DataFrame, p: float = 0.5) -> tuple[float, float, float]:
@@ -188,6 +210,8 @@ def logrank(
     """
     time, event, entry = _observed(time, event, entry)
     group = inputs.labels("group", group, length=len(time))
+    if entry is None and strata is None:
+        return _logrank(time, event, group)
     strata = inputs.labels("strata", strata, length=len(time))
     groups = int(group.max(initial=-1)) + 1
     observed, expected, variance = np.zeros(groups), np.zeros(groups), np.zeros((groups, groups))
@@ -215,6 +239,17 @@ def logrank(
     except np.linalg.LinAlgError:
         return NAN, 0, NAN
     return statistic, len(kept), float(chdtrc(len(kept), statistic))
+
+
+def _logrank(time: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[float, int, float]:
+    from lifelines.statistics import multivariate_logrank_test
+
+    # Whoever has left before the first event belongs to no risk set; lifelines would count such a group's freedom.
+    part = time >= time[event].min() if event.any() else event
+    if len(np.unique(group[part])) < 2:
+        return NAN, 0, NAN
+    found = multivariate_logrank_test(time[part], group[part], event[part])
+    return float(found.test_statistic), int(found.degrees_of_freedom), float(found.p_value)
 
 
 # --- Cox --------------------------------------------------------------------------------------------------------------
@@ -246,9 +281,8 @@ def cox(
     Raises:
         ValueError: names the argument: a column is absent or no number, times are missing, a start not before its stop.
     """
-    return _result(
-        _fit(_Risk.of(frame, stop, event, covariates, start, strata)), list(covariates), inputs.confidence(level)
-    )
+    sample = _Sample.of(frame, stop, event, covariates, start, strata)
+    return _result(sample, _fit(sample), list(covariates), inputs.confidence(level))
 
 
 def proportional_hazards_test(
@@ -278,36 +312,29 @@ def proportional_hazards_test(
     if transform not in TRANSFORMS:
         raise ValueError(f"transform: {transform!r} is none of {', '.join(TRANSFORMS)}")
     terms = [*covariates, "GLOBAL"]
-    risk = _Risk.of(frame, stop, event, covariates, start, None)
-    fit = _fit(risk)
+    sample = _Sample.of(frame, stop, event, covariates, start, None)
+    fit = _fit(sample)
     freedom = np.array([1] * len(covariates) + [len(covariates)])
     chi2 = np.full(len(terms), NAN)
     if not fit.caveat:
-        chi2 = _score_test(risk, fit, _time_function(risk, transform))
+        chi2 = _score_test(*_moments(sample, fit.beta), _time_function(sample, transform))
     return pd.DataFrame({"term": terms, "chi2": chi2, "degrees_of_freedom": freedom, "p_value": chdtrc(freedom, chi2)})
 
 
 @dataclass(frozen=True)
-class _Risk:
-    """Who is at risk at each death, as positions in two orders of the rows, so that every sum is a difference of two
-    cumulative sums. Covariates are centred and scaled to SD 1."""
+class _Sample:
+    """The rows that count, checked: covariates centred and scaled to SD 1, so that no unit can harm the fit."""
 
     x: np.ndarray  # (n, p)
     scale: np.ndarray  # (p,), 0 where a covariate does not vary
     stop: np.ndarray
     event: np.ndarray
     start: np.ndarray | None
-    by_stop: np.ndarray  # rows by stratum, then from the latest stop to the earliest, deaths first
-    by_start: np.ndarray | None
-    death: np.ndarray  # (d,) rows that die, in the order of by_stop
-    stop_span: np.ndarray  # (2, d) slice of by_stop with stop >= the death's time in its stratum
-    start_span: np.ndarray | None  # (2, d) slice of by_start with start >= the death's time
-    tie_span: np.ndarray  # (2, d) slice of by_stop with the deaths at the same time
-    tie_share: np.ndarray  # (d,) Efron's l/d: how much of the tied deaths is already taken out
+    group: np.ndarray | None  # stratum
     excluded: int
 
     @classmethod
-    def of(cls, frame, stop, event, covariates, start, strata) -> "_Risk":
+    def of(cls, frame, stop, event, covariates, start, strata) -> "_Sample":
         if isinstance(covariates, str) or not len(covariates) or len(set(covariates)) < len(covariates):
             raise ValueError("covariates: needs a list of one or more distinct columns")
         strata = [strata] if isinstance(strata, str) else list(strata or [])
@@ -320,121 +347,81 @@ class _Risk:
             None if start is None else frame[start],
             (f"stop ({stop})", f"event ({event})", f"start ({start})"),
         )
-        complete = ~np.isnan(x).any(axis=1) & (frame[strata].notna().all(axis=1).to_numpy() if strata else True)
+        complete = ~np.isnan(x).any(axis=1) & frame[strata].notna().all(axis=1).to_numpy()
         x, times, died = x[complete], times[complete], died[complete]
         entry = None if entry is None else entry[complete]
-        group = (
-            frame.loc[complete, strata].groupby(strata, sort=True).ngroup().to_numpy()
-            if strata
-            else np.zeros(len(x), int)
-        )
-        return cls._arranged(x, times, died, entry, group, int((~complete).sum()))
-
-    @classmethod
-    def _arranged(cls, x, stop, event, start, group, excluded) -> "_Risk":
+        group = frame.loc[complete, strata].groupby(strata).ngroup().to_numpy() if strata else None
         x = x - (x.mean(axis=0) if len(x) else 0)
         scale = np.sqrt((x**2).mean(axis=0)) if len(x) else np.zeros(x.shape[1])
         scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0), 1e-300), scale, 0)
-        by_stop = np.lexsort((~event, -stop, group))
-        death = by_stop[event[by_stop]]
-        times, strata = stop[death], group[death]
-        begin = np.searchsorted(group[by_stop], strata)
-        end = begin + _within(group[by_stop], -stop[by_stop], strata, -times)
-        by_start = start_span = None
-        if start is not None:
-            by_start = np.lexsort((-start, group))
-            start_span = np.array([begin, begin + _within(group[by_start], -start[by_start], strata, -times)])
-        position = np.flatnonzero(event[by_stop])
-        new = np.ones(len(death), dtype=bool)
-        new[1:] = (np.diff(times) != 0) | (np.diff(strata) != 0)
-        tie = np.cumsum(new) - 1
-        size = np.bincount(tie)
-        first = np.flatnonzero(new)
-        tie_begin = position[first][tie]
-        return cls(
-            x / np.where(scale > 0, scale, 1),
-            scale,
-            stop,
-            event,
-            start,
-            by_stop,
-            by_start,
-            death,
-            np.array([begin, end]),
-            start_span,
-            np.array([tie_begin, tie_begin + size[tie]]),
-            (np.arange(len(death)) - first[tie]) / size[tie],
-            excluded,
-        )
-
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sum of ``values`` over the risk set of each death, by Efron less the share of its ties."""
-        by_stop = _cumulative(values[self.by_stop])
-        total = by_stop[self.stop_span[1]] - by_stop[self.stop_span[0]]
-        if self.by_start is not None:
-            by_start = _cumulative(values[self.by_start])
-            total = total - (by_start[self.start_span[1]] - by_start[self.start_span[0]])
-        ties = by_stop[self.tie_span[1]] - by_stop[self.tie_span[0]]
-        return total - self.tie_share.reshape(-1, *[1] * (values.ndim - 1)) * ties
-
-    def moments(self, beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Log partial likelihood; at each death its residual (d, p) and the covariates' variance (d, p, p)."""
-        eta = self.x @ beta
-        shift = eta.max(initial=0)
-        weight = np.exp(eta - shift)
-        total = self.sums(weight)
-        mean = self.sums(weight[:, None] * self.x) / total[:, None]
-        square = self.sums(weight[:, None, None] * self.x[:, :, None] * self.x[:, None, :]) / total[:, None, None]
-        log_likelihood = float((eta[self.death] - shift - np.log(total)).sum())
-        return log_likelihood, self.x[self.death] - mean, square - mean[:, :, None] * mean[:, None, :]
+        return cls(x / np.where(scale > 0, scale, 1), scale, times, died, entry, group, int((~complete).sum()))
 
 
 @dataclass(frozen=True)
 class _Fit:
-    risk: _Risk
     beta: np.ndarray  # per SD
     se: np.ndarray  # per SD
     log_likelihood: float
-    log_likelihood_null: float
+    lrt_p: float
     caveat: str
 
 
-def _fit(risk: _Risk) -> _Fit:
-    """Newton-Raphson with halved steps from 0."""
-    p = risk.x.shape[1]
-    unknown = np.full(p, NAN)
-    if not len(risk.death):
-        return _Fit(risk, unknown, unknown, NAN, NAN, "no events" if len(risk.x) else "no subjects")
-    beta = np.zeros(p)
-    log_likelihood, residuals, variances = risk.moments(beta)
-    null, information = log_likelihood, variances.sum(axis=0)
-    if (risk.scale == 0).any() or np.linalg.eigvalsh(information)[0] <= 1e-9 * len(risk.death):
-        return _Fit(risk, unknown, unknown, null, null, "covariates constant or collinear among those at risk")
-    for _ in range(_MAX_STEPS):
-        step = np.linalg.lstsq(information, residuals.sum(axis=0), rcond=None)[0]
-        step *= min(1.0, 5 / np.abs(step).max(initial=1e-300))
-        candidate = risk.moments(beta + step)
-        while not candidate[0] >= log_likelihood - 1e-12 * abs(log_likelihood) and np.abs(step).max() > 1e-12:
-            step /= 2
-            candidate = risk.moments(beta + step)
-        beta, gain = beta + step, candidate[0] - log_likelihood
-        log_likelihood, residuals, variances = candidate
-        information = variances.sum(axis=0)
-        if (abs(gain) <= 1e-12 * (abs(log_likelihood) + 1) and np.abs(step).max() < 1e-9) or np.abs(beta).max() > 40:
-            break
-    with np.errstate(invalid="ignore", divide="ignore"):
-        se = np.sqrt(np.diag(np.linalg.pinv(information, rcond=1e-15)))
-    endless = (
-        ~(se < _FLAT) | (np.linalg.eigvalsh(information)[0] < _FLAT**-2) & (np.abs(beta) > 10) | (np.abs(beta) > 40)
+def _fit(sample: _Sample) -> _Fit:
+    """The maximum of Efron's partial likelihood, or why there is none."""
+    unknown = np.full(sample.x.shape[1], NAN)
+    if not sample.event.any():
+        return _Fit(unknown, unknown, NAN, NAN, "no events" if len(sample.x) else "no subjects")
+    if (sample.scale == 0).any():
+        return _Fit(unknown, unknown, NAN, NAN, "a covariate is constant")
+    fitter, failure = _fit_by_lifelines(sample)
+    if fitter is None or fitter.standard_errors_.isna().any():
+        why = "no maximum of the likelihood: covariates constant, collinear or separating among those at risk"
+        return _Fit(unknown, unknown, NAN, NAN, why + failure)
+    beta, se = fitter.params_.to_numpy(), fitter.standard_errors_.to_numpy()
+    endless = se > _FLAT
+    why = "monotone likelihood: the covariates separate those with an event from those without"
+    return _Fit(
+        np.where(endless, NAN, beta),
+        np.where(endless, NAN, se),
+        fitter.log_likelihood_,
+        fitter.log_likelihood_ratio_test().p_value,
+        why if endless.any() else "",
     )
-    caveat = (
-        "monotone likelihood: the covariates separate those with an event from those without" if endless.any() else ""
-    )
-    return _Fit(risk, np.where(endless, NAN, beta), np.where(endless, NAN, se), log_likelihood, null, caveat)
 
 
-def _result(fit: _Fit, covariates: list[str], level: float) -> pd.DataFrame:
-    scale = np.where(fit.risk.scale > 0, fit.risk.scale, NAN)
+def _fit_by_lifelines(sample: _Sample):
+    """A fitter that has converged, or None; and what lifelines said when it did not."""
+    from lifelines import CoxPHFitter, CoxTimeVaryingFitter
+    from lifelines.exceptions import ConvergenceError, ConvergenceWarning
+
+    rows = pd.DataFrame(sample.x).add_prefix("x").assign(stop=sample.stop, event=sample.event)
+    columns = {"event_col": "event"}
+    if sample.start is not None:
+        rows = rows.assign(start=sample.start)
+        columns |= {"start_col": "start", "stop_col": "stop"}
+    else:
+        columns |= {"duration_col": "stop"}
+    if sample.group is not None:
+        # A stratum of one row says nothing, and lifelines trips over it.
+        rows = rows.assign(stratum=sample.group)[np.bincount(sample.group)[sample.group] > 1]
+        columns |= {"strata": "stratum"}
+    # With a longer first step CoxTimeVaryingFitter does not converge on pbcseq; with a shorter one CoxPHFitter is slower.
+    fitter, step = (CoxPHFitter(), 1.0) if sample.start is None else (CoxTimeVaryingFitter(), 0.5)
+    failure = ""
+    for precision in _PRECISIONS if len(rows) else ():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what else lifelines suspects, the standard errors show
+            warnings.filterwarnings("error", "Newton-Raphson failed", ConvergenceWarning)
+            options = {"step_size": step, "precision": precision, "r_precision": 0.0}
+            try:
+                return fitter.fit(rows, fit_options=options, **columns), ""
+            except (ConvergenceError, ConvergenceWarning, np.linalg.LinAlgError, ValueError) as error:
+                failure = f" (lifelines: {str(error).partition('.')[0]})"
+    return None, failure
+
+
+def _result(sample: _Sample, fit: _Fit, covariates: list[str], level: float) -> pd.DataFrame:
+    scale = np.where(sample.scale > 0, sample.scale, NAN)
     coef, se = fit.beta / scale, fit.se / scale
     half, z = ndtri(0.5 + level / 2) * se, coef / se
     with np.errstate(over="ignore"):  # a ratio per unit can be beyond any float where the unit is tiny
@@ -451,22 +438,20 @@ def _result(fit: _Fit, covariates: list[str], level: float) -> pd.DataFrame:
             "p_value": chdtrc(1, z**2),
         }
     ).replace(np.inf, NAN)
-    gain = 2 * (fit.log_likelihood - fit.log_likelihood_null)
     result.attrs = {
-        "n": len(fit.risk.x),
-        "events": len(fit.risk.death),
-        "excluded": fit.risk.excluded,
+        "n": len(sample.x),
+        "events": int(sample.event.sum()),
+        "excluded": sample.excluded,
         "log_likelihood": fit.log_likelihood,
-        "lrt_p": NAN if np.isnan(coef).all() else float(chdtrc(len(covariates), max(gain, 0))),
+        "lrt_p": NAN if np.isnan(coef).all() else fit.lrt_p,
         "caveat": fit.caveat,
     }
     return result
 
 
-def _score_test(risk: _Risk, fit: _Fit, g: np.ndarray) -> np.ndarray:
+def _score_test(residuals: np.ndarray, variances: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Chi-square for each covariate times g, and for all of them together, at the fitted coefficients."""
-    _, residuals, variances = risk.moments(fit.beta)
-    p = len(fit.beta)
+    p = residuals.shape[1]
     score = np.concatenate([np.zeros(p), g @ residuals])  # the first half is 0 at the maximum
     blocks = [np.tensordot(weight, variances, axes=1) for weight in (np.ones_like(g), g, g**2)]
     information = np.block([[blocks[0], blocks[1]], [blocks[1], blocks[2]]])
@@ -480,26 +465,44 @@ def _score_test(risk: _Risk, fit: _Fit, g: np.ndarray) -> np.ndarray:
     return np.array(chi2)
 
 
-def _time_function(risk: _Risk, transform: str) -> np.ndarray:
+def _moments(sample: _Sample, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each death its residual (d, p), and the covariates' variance (d, p, p) among those at risk with it."""
+    eta = sample.x @ beta
+    weight = np.exp(eta - eta.max())
+    total = _over_risk_sets(sample, weight)
+    mean = _over_risk_sets(sample, weight[:, None] * sample.x) / total[:, None]
+    products = weight[:, None, None] * sample.x[:, :, None] * sample.x[:, None, :]
+    square = _over_risk_sets(sample, products) / total[:, None, None]
+    return sample.x[sample.event] - mean, square - mean[:, :, None] * mean[:, None, :]
+
+
+def _over_risk_sets(sample: _Sample, values: np.ndarray) -> np.ndarray:
+    """Sum of ``values`` (n, ...) over those at risk at each death; of tied deaths Efron takes out a growing share."""
+    times = sample.stop[sample.event]
+    total = _from(sample.stop, values, times)
+    if sample.start is not None:
+        total = total - _from(sample.start, values, times)
+    tied, tie = np.unique(times, return_inverse=True)
+    together = np.zeros((len(tied), *values.shape[1:]))
+    np.add.at(together, tie, values[sample.event])
+    share = pd.Series(tie).groupby(tie).cumcount().to_numpy() / np.bincount(tie)[tie]
+    return total - share.reshape(-1, *[1] * (values.ndim - 1)) * together[tie]
+
+
+def _from(keys: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Sum of the ``values`` whose key is at or above each of ``times``."""
+    ordered = values[np.argsort(-keys, kind="stable")]
+    sums = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(ordered, axis=0)])
+    return sums[_at_least(keys, times)]
+
+
+def _time_function(sample: _Sample, transform: str) -> np.ndarray:
     """g at each death, centred (which changes nothing but the conditioning)."""
-    times = risk.stop[risk.death]
+    times = sample.stop[sample.event]
     if transform == "rank":
-        times = pd.Series(risk.stop).rank().to_numpy()[risk.death]
+        times = pd.Series(sample.stop).rank().to_numpy()[sample.event]
     elif transform == "km":
-        curve = kaplan_meier(risk.stop, risk.event, risk.start)
+        curve = kaplan_meier(sample.stop, sample.event, sample.start)
         before = np.searchsorted(curve["time"].to_numpy(), times, side="left")
         times = 1 - np.concatenate([[1.0], curve["survival"].to_numpy()])[before]
     return times - times.mean()
-
-
-def _within(groups: np.ndarray, keys: np.ndarray, group: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """How many rows of each ``group`` have a key at or below ``key``; rows are sorted by group, then key."""
-    counts = np.zeros(len(group), dtype=int)
-    for code in np.unique(group):
-        mine, rows = group == code, slice(*np.searchsorted(groups, [code, code + 1]))
-        counts[mine] = np.searchsorted(keys[rows], key[mine], side="right")
-    return counts
-
-
-def _cumulative(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])

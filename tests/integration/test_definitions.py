@@ -26,7 +26,7 @@ def test_every_step_of_the_way_is_an_asset(specs):
     expected |= {f"marts/{mart}" for mart in GRAIN}
     expected |= {f"ops/{table}" for table in ("files", "quarantine", "findings", "validations")}
     expected |= {f"metrics/{name}" for name in METRICS}
-    expected |= {"warehouse", "reports/efficacy", "reports/catalog"}
+    expected |= {"warehouse", "reports/efficacy", "reports/catalog", "reports/validation"}
     assert expected <= set(specs)
     others = set(specs) - expected
     assert all(name.split("/")[0] in {"seeds", "staging", "intermediate"} for name in others), others

@@ -369,6 +369,7 @@ def test_data_docs_name_every_suite_and_no_value(home, take_in):
     from orchestration.datadocs import write_docs
 
     home.drop("lab/a.csv", lab(("A1", "-987.125")))
-    index = write_docs(home.settings, take_in().batches)
+    take_in()
+    index = write_docs(home.settings)
     pages = [path.read_text("utf-8") for path in index.parent.rglob("*.html")]
     assert len(pages) == 12 and not any("987.125" in page for page in pages)
