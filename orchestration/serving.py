@@ -29,6 +29,7 @@ def serve(settings: Settings, port: int) -> int:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"up: port {port} is taken. Stop what uses it or choose another: sher2 up --port {port + 1}")
     prepare_instance(settings)
+    _make_storage()
     workspace = str(REPOSITORY / "workspace.yaml")
     module = [sys.executable, "-m"]
     commands = {
@@ -56,6 +57,15 @@ def serve(settings: Settings, port: int) -> int:
     finally:
         _stop(list(children.values()))
     return 0 if stopping else 1
+
+
+def _make_storage() -> None:
+    """Two processes that make Dagster's tables in a fresh home at once trip over each other."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        instance.get_runs(limit=1)
+        instance.all_instigator_state()
 
 
 def _start(settings: Settings, name: str, command: list[str]) -> subprocess.Popen:

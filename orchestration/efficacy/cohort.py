@@ -16,8 +16,9 @@ _NEEDED = {
         "subject_id",
         "sample_id",
         "study_day",
-        "visit_name",
-        "value_ng_ml",
+        "analysis_visit_name",
+        "is_visit_value",
+        "analysed_value_ng_ml",
         "assay",
         "is_baseline",
         "baseline_ng_ml",
@@ -25,6 +26,8 @@ _NEEDED = {
         "log2_ratio",
         "nadir_ng_ml",
         "change_category",
+        "is_after_progression",
+        "is_after_new_therapy",
         "is_usable",
     ),
     "fct_response": ("subject_id", "evaluator", "is_accepted", "assessed_on", "study_day", "overall_response"),
@@ -53,8 +56,6 @@ class Cohort:
 
     def __init__(self, marts: dict[str, pd.DataFrame], study: Study):
         self.study = study
-        if "fct_her2_delta" in marts:
-            marts = {**marts, "fct_her2_delta": _as_analysed(marts["fct_her2_delta"])}
         self._marts = {name: _mart(marts, name, columns) for name, columns in _NEEDED.items()}
 
     @cached_property
@@ -79,13 +80,25 @@ class Cohort:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """Usable serum HER2 samples by subject and day: value_ng_ml and visit_name as analysed, log2_baseline added."""
-        rows = self._marts["fct_her2_delta"]
+        """Usable serum HER2 samples by subject and day, log2_baseline added.
+
+        value_ng_ml is the value as analysed (half the lower limit below it), visit_name the planned visit that the
+        sample stands for, missing where another sample does.
+        """
+        rows = self._marts["fct_her2_delta"].rename(columns={"analysed_value_ng_ml": "value_ng_ml"})
+        rows = rows.assign(visit_name=rows["analysis_visit_name"].where(_true(rows["is_visit_value"])))
         rows = rows[_true(rows["is_usable"]) & rows["value_ng_ml"].notna() & rows["study_day"].notna()]
         numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio", "nadir_ng_ml"]
         rows = rows.assign(**{name: _floats(rows[name]) for name in numeric})
         rows = rows.sort_values(["subject_id", "study_day", "sample_id"])
         return rows.assign(log2_baseline=np.log2(rows["baseline_ng_ml"].where(rows["baseline_ng_ml"] > 0)))
+
+    @cached_property
+    def visit_values(self) -> pd.DataFrame:
+        """The sample of each subject that stands for each planned visit, up to progression and new therapy."""
+        rows = self.samples
+        later = _true(rows["is_after_progression"]) | _true(rows["is_after_new_therapy"])
+        return rows[rows["visit_name"].notna() & ~later & (rows["value_ng_ml"] > 0)]
 
     @cached_property
     def changes(self) -> pd.DataFrame:
@@ -110,6 +123,17 @@ class Cohort:
         progressed = rows[mine & (rows["overall_response"] == "PD")]
         days = _floats(progressed["study_day"])
         return days.groupby(progressed["subject_id"]).min().dropna().rename("progression_day")
+
+    @cached_property
+    def last_free_day(self) -> pd.Series:
+        """Of those with a progression_day: study day of the last evaluable assessment before it (else of first dose)."""
+        rows = self._marts["fct_response"]
+        mine = _true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)
+        rows = rows[mine & ~rows["overall_response"].isin(["PD", "NE"]) & rows["overall_response"].notna()]
+        days = _floats(rows["study_day"])
+        before = days[days < rows["subject_id"].map(self.progression_day)]
+        last = before.groupby(rows["subject_id"]).max()
+        return last.reindex(self.progression_day.index).fillna(1).clip(lower=1)
 
     def best_responses(self, population: str) -> pd.DataFrame:
         """A row for each member, by the study's evaluator: responses as booleans (no row in the mart: false)."""
@@ -140,15 +164,6 @@ def _mart(marts: dict[str, pd.DataFrame], name: str, columns: tuple[str, ...]) -
     if absent and len(marts[name]):
         raise ValueError(f"marts: {name} lacks {', '.join(absent)}")
     return marts[name].reindex(columns=list(columns))
-
-
-def _as_analysed(samples: pd.DataFrame) -> pd.DataFrame:
-    """The mart's analysed value (half the lower limit below it) and planned visit in place of what was reported."""
-    if "analysed_value_ng_ml" in samples:
-        samples = samples.assign(value_ng_ml=samples["analysed_value_ng_ml"])
-    if "analysis_visit_name" in samples:
-        samples = samples.assign(visit_name=samples["analysis_visit_name"].where(_true(samples["is_visit_value"])))
-    return samples
 
 
 def _true(values: pd.Series) -> pd.Series:

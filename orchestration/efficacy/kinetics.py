@@ -45,6 +45,27 @@ def confirmed_rises(samples: pd.DataFrame, rise_pct: float, floor_ng_ml: float) 
     return days.groupby("subject_id").first()  # the first that is not missing, in order of the days
 
 
+def lead_by_schedule(last_free_day: float, progression_day: float, draw_days: np.ndarray) -> float:
+    """Lead over imaging that the days of sampling give alone, were serum and tumour to change at one moment.
+
+    The moment is anywhere between the last scan without progression and the one with it, all days alike; serum shows
+    it at the next draw, imaging on ``progression_day``.
+
+    Args:
+        last_free_day, progression_day: study days of the two scans, in this order.
+        draw_days: study days of the draws, in any order; those up to ``last_free_day`` do not count.
+
+    Returns:
+        The mean of progression day less day of the draw; NaN where no draw follows the last scan without progression.
+    """
+    draws = np.unique(draw_days[draw_days > last_free_day])
+    if not len(draws):
+        return NAN
+    ends = np.minimum(draws, progression_day)
+    days = np.diff(ends, prepend=last_free_day)  # between which the moment is first seen at this draw
+    return float(days @ (progression_day - draws) / days.sum())
+
+
 def geometric_mean(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """Geometric mean of positive values with the t interval of their logarithms.
 

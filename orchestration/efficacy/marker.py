@@ -25,11 +25,10 @@ _MARKER = ["log2_ratio", "log2_baseline"]  # the change, adjusted for where it s
 
 
 def geometric_means(book: Book) -> None:
-    """sHER2 by visit, of everybody and by response."""
-    responders = book.cohort.best_responses(book.population)["is_responder"]
-    rows = book.cohort.samples
-    rows = rows[rows["subject_id"].isin(responders.index) & rows["visit_name"].notna() & (rows["value_ng_ml"] > 0)]
-    rows = rows.drop_duplicates(["subject_id", "visit_name"])
+    """sHER2 by visit up to progression, of everybody and by confirmed response."""
+    responders = book.cohort.best_responses(book.population)["is_confirmed_responder"]
+    rows = book.cohort.visit_values
+    rows = rows[rows["subject_id"].isin(responders.index)]
     if rows.empty:
         book.about("kinetics", "sHER2", n=0, events=0)(
             "geometric_mean_ng_ml", caveat=["no usable serum HER2 at a visit"]
@@ -37,7 +36,8 @@ def geometric_means(book: Book) -> None:
     for visit in rows.groupby("visit_name")["study_day"].median().sort_values(kind="stable").index:
         mine = rows[rows["visit_name"] == visit]
         responded = mine["subject_id"].map(responders)
-        for stratum, part in ((ALL, mine), ("responder", mine[responded]), ("non-responder", mine[~responded])):
+        parts = ((ALL, mine), ("confirmed response", mine[responded]), ("no confirmed response", mine[~responded]))
+        for stratum, part in parts:
             if len(part):
                 estimate, *limits = kinetics.geometric_mean(part["value_ng_ml"].to_numpy(), book.level)
                 events = int(part["subject_id"].map(responders).sum())
@@ -46,14 +46,14 @@ def geometric_means(book: Book) -> None:
                     "geometric_mean_ng_ml",
                     estimate,
                     tuple(limits),
-                    note=["events are responders"],
+                    note=["events are confirmed responders"],
                     method="geometric mean, t CI of the logs",
                 )
 
 
 def trajectories(book: Book) -> None:
-    """Does log2 sHER2 change faster in responders? Samples before progression and new therapy."""
-    responders = book.cohort.best_responses(book.population)["is_responder"]
+    """Does log2 sHER2 change faster where a response is confirmed? Samples before progression and new therapy."""
+    responders = book.cohort.best_responses(book.population)["is_confirmed_responder"]
     before = pd.concat([book.cohort.samples.query("study_day <= 1"), book.cohort.changes])
     rows = before[before["subject_id"].isin(responders.index) & (before["value_ng_ml"] > 0)]
     week = (rows["study_day"].to_numpy(float) - 1) / 7
@@ -70,14 +70,15 @@ def trajectories(book: Book) -> None:
         "sHER2",
         n=len(known),
         events=int(known.map(responders).sum()),
-        method="log2 sHER2 ~ week x response, random intercept and slope, REML, Wald CI; events are responders",
+        method="log2 sHER2 ~ week x confirmed response, random intercept and slope, REML, Wald CI;"
+        " events are confirmed responders",
     )
     coef, se = model.coef[3], model.se[3]
     write(
         "slope_difference",
         coef,
         kinetics.wald(coef, se, book.level),
-        term="week x responder",
+        term="week x confirmed response",
         p_value=float(chdtrc(1, (coef / se) ** 2)),
         caveat=[*_no_marker(book), *([model.caveat] if model.caveat else [])],
         note=["log2 ng/mL per week; response is known only later: this describes"],
@@ -437,16 +438,13 @@ def best_changes(book: Book) -> None:
 
 def lead_time(book: Book) -> None:
     """Days from a confirmed rise of sHER2 to progression on imaging, in those who progress."""
-    rules = book.study.analysis
-    window = rules.change_thresholds_pct.rise, rules.rise_floor_ng_ml
     members = book.cohort.members(book.population)
     progressed = book.cohort.progression_day[lambda days: days.index.isin(members)]
-    samples = book.cohort.samples
-    samples = samples[samples["subject_id"].isin(progressed.index)]
-    therapy = samples["subject_id"].map(book.cohort.subjects["new_therapy_day"])
+    samples = _before_new_therapy(book, progressed.index)
     latest = samples["subject_id"].map(progressed) + book.study.visits.imaging.sampling_window_days
-    samples = samples[~(samples["study_day"] > latest) & ~(samples["study_day"] >= therapy)]
-    rises = kinetics.confirmed_rises(samples, *window).reindex(progressed.index)
+    samples = samples[samples["study_day"] <= latest]
+    rises, rule = _rises(book, samples)
+    rises = rises.reindex(progressed.index)
     lead = progressed - rises["rise_day"]
     n, known = len(progressed), lead.dropna()
     write = book.about(
@@ -454,15 +452,30 @@ def lead_time(book: Book) -> None:
         "PD",
         n=n,
         events=len(known),
-        method=f"PD date less first confirmed rise (>= {window[0]} % and >= {window[1]} ng/mL above nadir);"
-        " events are subjects with one",
+        method=f"PD date less first confirmed rise ({rule}); events are subjects with one",
         caveat=[*no_assessments(book), *_no_marker(book)],
         note=["only subjects who progressed; a rise after progression counts as negative"],
     )
+    nothing = [] if len(known) else ["no confirmed rise before or at progression"]
+    write("median_days", float(known.median()) if len(known) else NAN, caveat=nothing)
+    draws = samples[samples["study_day"] > 1].groupby("subject_id")["study_day"]
+    expected = pd.Series(
+        {
+            subject: kinetics.lead_by_schedule(
+                book.cohort.last_free_day[subject], progressed[subject], draws.get_group(subject).to_numpy()
+            )
+            for subject in known.index
+        },
+        dtype=float,
+    )
     write(
-        "median_days",
-        float(known.median()) if len(known) else NAN,
-        caveat=[] if len(known) else ["no confirmed rise before or at progression"],
+        "schedule_median_days",
+        float(expected.median()) if len(expected) else NAN,
+        n=len(expected),
+        caveat=nothing,
+        method="lead of the same subjects by their days of draws and scans alone, if serum and tumour changed together,"
+        " at a moment uniform between the last scan without progression and the one with it",
+        note=["what of the lead is owed to drawing more often than scanning"],
     )
     unconfirmed = rises["rise_day"].isna() & rises["first_rise_day"].notna()
     shares = {
@@ -483,6 +496,41 @@ def lead_time(book: Book) -> None:
             method="share of those who progressed, Clopper-Pearson",
             caveat=[] if n else ["nobody progressed"],
         )
+
+
+def false_alarms(book: Book) -> None:
+    """Confirmed rises of sHER2 in those who neither progressed nor died, per year under observation of the marker."""
+    times = book.cohort.times("PFS", book.population)
+    samples = _before_new_therapy(book, times.index[~times["is_event"]])
+    rises, rule = _rises(book, samples)
+    last = samples.groupby("subject_id")["study_day"].max()
+    years = float(rises["rise_day"].fillna(last).sub(1).clip(lower=0).sum()) / 365.25
+    alarms = int(rises["rise_day"].notna().sum())
+    book.about(
+        "lead time",
+        "false alarm",
+        n=len(rises),
+        events=alarms,
+        method=f"first confirmed rise ({rule}) per patient-year from first dose to rise or last draw, exact Poisson CI",
+        caveat=_no_marker(book),
+        note=["subjects without progression or death by the data cut; some of them may progress later"],
+    )(
+        "per_patient_year",
+        alarms / years if years else NAN,
+        rates.incidence_ci(alarms, years, book.level),
+        caveat=[] if years else ["nobody without progression was drawn after the first dose"],
+    )
+
+
+def _before_new_therapy(book: Book, subjects: pd.Index) -> pd.DataFrame:
+    samples = book.cohort.samples[book.cohort.samples["subject_id"].isin(subjects)]
+    return samples[~(samples["study_day"] >= samples["subject_id"].map(book.cohort.subjects["new_therapy_day"]))]
+
+
+def _rises(book: Book, samples: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """First rises by subject, and the rule in words."""
+    rise, floor = book.study.analysis.change_thresholds_pct.rise, book.study.analysis.rise_floor_ng_ml
+    return kinetics.confirmed_rises(samples, rise, floor), f">= {rise} % and >= {floor} ng/mL above nadir"
 
 
 # --- Shared -----------------------------------------------------------------------------------------------------------

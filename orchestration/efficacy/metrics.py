@@ -31,6 +31,7 @@ ANALYSES: tuple[Callable[[Book], None], ...] = (
     marker.early_change_and_response,
     marker.best_changes,
     marker.lead_time,
+    marker.false_alarms,
 )
 
 

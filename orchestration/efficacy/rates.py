@@ -1,7 +1,7 @@
 """Proportions and what is made of two of them: exact intervals, differences, odds ratios. Time plays no part here."""
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, gammaincinv, ndtri
 
 from orchestration.efficacy.inputs import confidence
 
@@ -57,6 +57,25 @@ def difference_ci(x1: int, n1: int, x2: int, n2: int, level: float = 0.95) -> tu
     low2, high2 = wilson_ci(x2, n2, level)
     difference, below, above = p1 - p2, np.hypot(p1 - low1, high2 - p2), np.hypot(high1 - p1, p2 - low2)
     return difference, float(difference - below), float(difference + above)
+
+
+def incidence_ci(events: int, time: float, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of events per unit of time at risk (Garwood, Biometrika 1936).
+
+    Returns:
+        (low, high); (NaN, NaN) when no time was at risk.
+
+    Raises:
+        ValueError: ``events`` is no count, or ``time`` is negative or not finite.
+    """
+    tail = (1 - confidence(level)) / 2
+    events = _whole("events", events)
+    if not (np.isfinite(time) and time >= 0):
+        raise ValueError(f"time: {time!r} is no time at risk")
+    if time == 0:
+        return NAN, NAN
+    low = gammaincinv(events, tail) if events else 0.0
+    return float(low / time), float(gammaincinv(events + 1, 1 - tail) / time)
 
 
 def odds_ratio(table: list[list[int]], level: float = 0.95) -> tuple[float, float, float, float]:

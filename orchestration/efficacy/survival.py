@@ -3,9 +3,9 @@
 Times are in the unit given and come back in it. Intervals of risk are (entry, time]: whoever enters at a time is not at
 risk at it, whoever is censored at a time still is. The numbers equal those of R's survival 3.5.
 
-lifelines is the engine: Kaplan-Meier, log-rank, Cox. Our own is what lifelines lacks (log-rank with strata or entry, the
-score test of proportional hazards, the number at risk under delayed entry) and what it gets wrong (quantiles and their
-limits: veteran trt 2 gives 52 where R gives 52.5, and a finite limit where R has none).
+lifelines is the engine: Kaplan-Meier, log-rank, Cox. Our own is what it lacks (log-rank with strata or entry, the score
+test of proportional hazards) and what it does otherwise than R: quantiles and their limits (veteran, treatment 2: it
+gives a median of 52, R 52.5, and a finite upper limit where R has none), the number at risk under delayed entry.
 """
 
 import warnings
@@ -405,7 +405,7 @@ def _fit_by_lifelines(sample: _Sample):
         # A stratum of one row says nothing, and lifelines trips over it.
         rows = rows.assign(stratum=sample.group)[np.bincount(sample.group)[sample.group] > 1]
         columns |= {"strata": "stratum"}
-    # With a longer first step CoxTimeVaryingFitter does not converge on pbcseq; with a shorter one CoxPHFitter is slower.
+    # With a longer first step CoxTimeVaryingFitter does not converge on pbcseq.
     fitter, step = (CoxPHFitter(), 1.0) if sample.start is None else (CoxTimeVaryingFitter(), 0.5)
     failure = ""
     for precision in _PRECISIONS if len(rows) else ():

@@ -517,7 +517,7 @@ FEWEST_IN_MEAN = 3
 
 
 def trajectories(published: Published, study: Study) -> Figure:
-    """Serum HER2 over time on a log2 axis: a thin line a patient, geometric means by response at the visits."""
+    """Serum HER2 over time on a log2 axis: a thin line a patient, geometric means by confirmed response."""
     name, title = "her2_trajectories", "Serum HER2 over time"
     columns = (
         "subject_id",
@@ -526,10 +526,10 @@ def trajectories(published: Published, study: Study) -> Figure:
         "visit_name",
         "analysed_value_ng_ml",
         "value_operator",
-        "is_responder",
+        "is_confirmed_responder",
     )
     members = published.members(study.analysis.population)
-    responders = {row.subject_id for row in published.best_responses if row.is_responder}
+    responders = {row.subject_id for row in published.best_responses if row.is_confirmed_responder}
     samples = [
         row
         for row in published.her2
@@ -554,7 +554,7 @@ def trajectories(published: Published, study: Study) -> Figure:
             and row.n >= FEWEST_IN_MEAN
             and row.term in weeks
         )
-        for group, name in ((True, "responder"), (False, "non-responder"))
+        for group, name in ((True, "confirmed response"), (False, "no confirmed response"))
     }
     drawn, thinned = _thin(sorted(lines))
     cutoff = study.analytes.serum_her2.cutoff_ng_ml
@@ -645,9 +645,9 @@ def trajectories(published: Published, study: Study) -> Figure:
         data,
         paint,
         f"Serum HER2 by week on a logarithmic axis, {say.plural(len(lines), 'patient')},"
-        f" {say.plural(len(samples), 'sample')}. Geometric mean of responders: {course(True)}; of the others:"
-        f" {course(False)}. Cut-off line at {cutoff:g} ng/mL.",
-        _two_groups("response (CR or PR)", numbers[True], numbers[False]),
+        f" {say.plural(len(samples), 'sample')}. Geometric mean of those with a confirmed response: {course(True)};"
+        f" of the others: {course(False)}. Cut-off line at {cutoff:g} ng/mL.",
+        _two_groups("confirmed response", numbers[True], numbers[False]),
         f"Thin lines: patients. Bold: geometric mean at the planned visits (from {FEWEST_IN_MEAN} patients on), with"
         " their number under the axis. Samples fit for analysis, up to progression or new therapy. A response is known"
         f" only later than the samples: a description, no comparison.{shade}{thinned}",

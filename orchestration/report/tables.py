@@ -272,7 +272,9 @@ def _kinetics(rows: list[Row], study: Study) -> Table:
     for row in rows:
         visits.setdefault(row.term, {})[row.stratum] = row
     groups = [
-        group for group in ("all", "responder", "non-responder") if any(group in found for found in visits.values())
+        group
+        for group in ("all", "confirmed response", "no confirmed response")
+        if any(group in found for found in visits.values())
     ]
     lines = []
     for visit in sorted(visits, key=lambda name: (name.startswith("WEEK"), _number(name), name)):
@@ -286,10 +288,9 @@ def _kinetics(rows: list[Row], study: Study) -> Table:
                 )
             )
         )
-    names = {"all": "All", "responder": "Responders", "non-responder": "Non-responders"}
     headings = (
         "Visit",
-        *(text for group in groups for text in (f"{names[group]}, n", f"{names[group]}, ng/mL")),
+        *(text for group in groups for text in (f"{group.capitalize()}, n", f"{group.capitalize()}, ng/mL")),
         "Notes",
     )
     return _trimmed(

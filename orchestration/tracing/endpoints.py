@@ -40,7 +40,7 @@ class Endpoints:
         """Analysis sets and the dates that endpoints start and end with."""
         row = self._tables.row("marts.dim_subject")
         facts = [self._start()] if self._timeline.is_treated else []
-        facts += self._discontinuation()
+        facts += self._departures()
         facts += [self._new_therapy()] if row.new_therapy_on else []
         facts += [self._death() if row.death_on else self._last_alive()]
         sets = [name for name in ("in_treated", "in_efficacy", "in_response_evaluable") if getattr(row, name)]
@@ -111,7 +111,7 @@ class Endpoints:
     def _death_or_censoring(self) -> list[Fact]:
         if self._timeline.death_on:
             return [self._death("end, ")]
-        return [self._last_alive("end, "), *self._discontinuation(), self._data_cutoff()]
+        return [self._last_alive("end, "), *self._departures(), self._data_cutoff()]
 
     def _progression_or_censoring(self, rules: str) -> list[Fact]:
         """What ends progression-free survival, and what else happened that did not."""
@@ -134,7 +134,7 @@ class Endpoints:
             facts.append(self._uncounted_event(outcome, lacks_baseline))
         if self._timeline.new_therapy_on and self._timeline.new_therapy_on == outcome.cut_on:
             facts.append(self._new_therapy())
-        return [*facts, *self._discontinuation(), self._data_cutoff()]
+        return [*facts, *self._departures(), self._data_cutoff()]
 
     def _event(self, outcome: SimpleNamespace, label: str = "") -> Fact:
         if outcome.event_on == outcome.progression_on:
@@ -151,12 +151,14 @@ class Endpoints:
                 "select days_from_start, missed_after_days from intermediate.int_planned_imaging where planned_no = ?",
                 [outcome.planned_no],
             )
-            day, planned_day = (outcome.event_on - outcome.start_on).days, planned.days_from_start
-            last = f"the last adequate assessment belongs to the one planned for day {planned_day}, after which"
+            counted_from = (
+                f"with the last adequate assessment at the one planned for day {planned.days_from_start}"
+                if planned.days_from_start
+                else "without an adequate assessment"
+            )
             why = (
-                f"two or more assessments were missed before it: it comes {day} days after the start, and"
-                f" {last if planned_day else 'without an adequate assessment'} events count up to day"
-                f" {planned.missed_after_days}"
+                f"{outcome.censoring_reason}. It comes {(outcome.event_on - outcome.start_on).days} days after the start;"
+                f" {counted_from}, events count up to day {planned.missed_after_days}"
             )
         values = {"event_on": outcome.event_on}
         return Fact(f"the event of {outcome.event_on} is not counted: {why}", values, because=[self._event(outcome)])
@@ -222,12 +224,20 @@ class Endpoints:
             keys("therapies", [row]),
         )
 
-    def _discontinuation(self) -> list[Fact]:
+    def _departures(self) -> list[Fact]:
+        """The end of treatment or study, and leaving the study where that came on another day."""
+        facts = []
         on, reason = self._timeline.discontinued_on, self._timeline.discontinuation_reason
-        if on is None:
-            return []
-        rows = keys("dispositions", self._tables.staged("dispositions", occurred_on=on, term=reason))
-        return [Fact(f"treatment or study ended on {on}: {reason}", {"discontinued_on": on, "reason": reason}, rows)]
+        if on:
+            rows = keys("dispositions", self._tables.staged("dispositions", occurred_on=on, term=reason))
+            values = {"discontinued_on": on, "discontinuation_reason": reason}
+            facts.append(Fact(f"treatment or study ended on {on}: {reason}", values, rows))
+        left = self._tables.row("intermediate.int_study_exits")
+        if left and left.exited_on != on:
+            rows = keys("dispositions", self._tables.staged("dispositions", occurred_on=left.exited_on))
+            values = {"exited_on": left.exited_on, "exit_reason": left.exit_reason}
+            facts.append(Fact(f"left the study on {left.exited_on}: {left.exit_reason}", values, rows))
+        return facts
 
     def _data_cutoff(self) -> Fact:
         (cutoff,) = self._tables.query("select cutoff_on, is_declared from intermediate.int_data_cutoff")

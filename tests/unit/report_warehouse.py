@@ -270,11 +270,11 @@ def _curve(endpoint: str, stratum: str, times: list[tuple[int, bool]]) -> list[t
 
 
 def _geometric_means(samples: list[tuple], best: list[tuple]) -> list[tuple]:
-    responders = {row[0] for row in best if row[4]}
+    responders = {row[0] for row in best if row[5]}
     visits: dict[tuple[str, str], list[float]] = {}
     for row in samples:
         if row[4]:
-            for stratum in ("all", "responder" if row[0] in responders else "non-responder"):
+            for stratum in ("all", f"{'' if row[0] in responders else 'no '}confirmed response"):
                 visits.setdefault((row[3], stratum), []).append(math.log(row[5]))
     return [
         (
@@ -294,7 +294,7 @@ def _geometric_means(samples: list[tuple], best: list[tuple]) -> list[tuple]:
             0,
             "geometric mean, t CI of the logs",
             False,
-            "events are responders",
+            "events are confirmed responders",
             "b" * 16,
         )
         for (visit, stratum), logs in visits.items()

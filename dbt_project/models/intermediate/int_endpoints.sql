@@ -17,8 +17,11 @@ overall_survival as (
         coalesce(death_on, last_alive_on, start_on) as end_on,
         death_on is not null as is_event,
         case when death_on is not null then 'death' end as event_description,
-        case when death_on is null then coalesce(lost_by, 'alive at the last contact') end
-            as censoring_reason
+        case
+            when death_on is not null then null
+            when exited_on >= coalesce(last_alive_on, start_on) then exit_reason
+            else 'alive at the last contact'
+        end as censoring_reason
     from {{ ref('int_subject_evaluators') }}
 
 ),

@@ -1,70 +1,25 @@
 -- fda censors at new therapy, after missed assessments and without a baseline; ema takes the event as observed
-with rule_sets as (
+{% set max_missed = var('endpoints')['pfs']['max_missed'] %}
 
-    select 'fda' as rules, true as is_fda
-    union all
-    select 'ema' as rules, false as is_fda
-
-),
-
-events as (
+with judged as (
 
     select
-        subjects.*,
-        rule_sets.rules,
-        rule_sets.is_fda,
-        progressions.progression_on,
-        least(progressions.progression_on, subjects.death_on) as event_on,
-        case when rule_sets.is_fda then least(subjects.new_therapy_on, subjects.cutoff_on) else subjects.cutoff_on end as cut_on
-    from {{ ref('int_subject_evaluators') }} as subjects
-    cross join rule_sets
-    left join {{ ref('int_first_progression') }} as progressions
-        on subjects.subject_id = progressions.subject_id and subjects.evaluator = progressions.evaluator
-
-),
-
-last_adequate as (
-
-    select
-        events.subject_id,
-        events.evaluator,
-        events.rules,
-        max(responses.assessed_on) as adequate_on
-    from events
-    inner join {{ ref('int_overall_response') }} as responses
-        on
-            events.subject_id = responses.subject_id
-            and events.evaluator = responses.evaluator
-            and responses.is_adequate
-            and responses.assessed_on > events.start_on
-            and responses.assessed_on <= events.cut_on
-            and (responses.assessed_on < events.event_on or events.event_on is null)
-    group by events.subject_id, events.evaluator, events.rules
-
-),
-
-judged as (
-
-    select
-        events.*,
-        last_adequate.adequate_on,
+        observations.*,
         planned.planned_no,
-        coalesce(last_adequate.adequate_on, events.start_on) as censored_on,
-        coalesce(events.event_on <= events.cut_on, false) as is_observed,
+        coalesce(observations.adequate_on, observations.start_on) as censored_on,
+        observations.is_fda and observations.lacks_baseline as is_censored_at_start,
+        coalesce(observations.event_on <= observations.cut_on, false) as is_observed,
         coalesce(
-            events.is_fda and {{ days_between('events.start_on', 'events.event_on') }} > planned.missed_after_days, false
+            observations.is_fda
+            and {{ days_between('observations.start_on', 'observations.event_on') }} > planned.missed_after_days, false
         ) as is_after_missed
-    from events
-    left join last_adequate
-        on
-            events.subject_id = last_adequate.subject_id
-            and events.evaluator = last_adequate.evaluator
-            and events.rules = last_adequate.rules
+    from {{ ref('int_pfs_observations') }} as observations
+    -- the planned assessment that the last adequate one belongs to
     left join {{ ref('int_planned_imaging') }} as planned
         on
-            2 * {{ days_between('events.start_on', 'coalesce(last_adequate.adequate_on, events.start_on)') }}
+            2 * {{ days_between('observations.start_on', 'coalesce(observations.adequate_on, observations.start_on)') }}
             >= planned.doubled_days_from
-            and 2 * {{ days_between('events.start_on', 'coalesce(last_adequate.adequate_on, events.start_on)') }}
+            and 2 * {{ days_between('observations.start_on', 'coalesce(observations.adequate_on, observations.start_on)') }}
             < planned.doubled_days_before
 
 ),
@@ -73,8 +28,7 @@ outcomes as (
 
     select
         *,
-        is_fda and lacks_baseline as is_censored_at_start,
-        is_observed and not is_after_missed and not (is_fda and lacks_baseline) as is_event
+        is_observed and not is_after_missed and not is_censored_at_start as is_event
     from judged
 
 )
@@ -96,18 +50,14 @@ select
     case
         when is_event then null
         when is_censored_at_start then 'no baseline assessment'
-        when is_observed then 'two or more missed assessments before the event'
+        when is_observed then '{{ {1: "one", 2: "two", 3: "three"}.get(max_missed, max_missed) }} or more missed assessments before the event'
         else concat(
             case when adequate_on is null then 'no adequate assessment after start; ' else '' end,
+            -- what came first
             case
-                when is_fda and new_therapy_on <= coalesce(case when lost_by is not null then discontinued_on end, cut_on)
-                    then 'new anticancer therapy'
-                when lost_by is not null then lost_by
-                {% if var('study')['data_cutoff'] -%}
-                else 'data cut-off'
-                {%- else -%}
-                else 'ongoing at the last date in the data'
-                {%- endif %}
+                when is_fda and new_therapy_on <= coalesce(exited_on, cut_on) then 'new anticancer therapy'
+                when exited_on <= cut_on then exit_reason
+                else '{{ "data cut-off" if var("study")["data_cutoff"] else "ongoing at the last date in the data" }}'
             end
         )
     end as censoring_reason

@@ -30,12 +30,9 @@ select
     timeline.death_on,
     timeline.last_alive_on,
     timeline.new_therapy_on,
-    timeline.discontinued_on,
     timeline.cutoff_on,
-    case
-        when timeline.discontinuation_reason like '%LOST%' then 'lost to follow-up'
-        when timeline.discontinuation_reason like '%WITHDR%' then 'withdrawal'
-    end as lost_by,
+    exits.exited_on,
+    exits.exit_reason,
     -- who derives responses from lesions needs a baseline; a reporter of overall responses vouches for it
     {% if basis == 'derived' -%}
     coalesce(reads.has_baseline, 0) = 0
@@ -45,4 +42,5 @@ select
 from {{ ref('int_subject_timeline') }} as timeline
 cross join evaluators
 left join reads on timeline.subject_id = reads.subject_id and evaluators.evaluator = reads.evaluator
+left join {{ ref('int_study_exits') }} as exits on timeline.subject_id = exits.subject_id
 where timeline.is_treated

@@ -89,17 +89,20 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
             "subject_id": ids[who],
             "sample_id": [f"L{i:07d}" for i in range(len(who))],
             "study_day": day,
-            "visit_name": np.array(["C1D1", "C2D1", "C3D1", *(f"WEEK {w}" for w in range(12, 84, 6))])[visit],
-            "value_ng_ml": baseline[who] * 2**change,
+            "analysis_visit_name": np.array(["C1D1", "C2D1", "C3D1", *(f"WEEK {w}" for w in range(12, 84, 6))])[visit],
+            "is_visit_value": True,
+            "analysed_value_ng_ml": baseline[who] * 2**change,
             "assay": "A",
             "is_baseline": visit == 0,
             "baseline_ng_ml": baseline[who],
             "pct_change": 100 * (2**change - 1),
             "log2_ratio": np.where(visit > 0, change, np.nan),
+            "is_after_progression": has_pd[who] & (day > pfs_day[who]),
+            "is_after_new_therapy": False,
             "is_usable": True,
         }
     )
-    lowest = her2.groupby("subject_id")["value_ng_ml"].cummin().groupby(her2["subject_id"]).shift(1)
+    lowest = her2.groupby("subject_id")["analysed_value_ng_ml"].cummin().groupby(her2["subject_id"]).shift(1)
     category = np.select([2**change <= 0.8, 2**change >= 1.2], ["FALL_20", "RISE_20"], "STABLE")
     her2 = her2.assign(nadir_ng_ml=lowest, change_category=np.where(visit > 0, category, None))
     her2.loc[visit == 0, "pct_change"] = np.nan

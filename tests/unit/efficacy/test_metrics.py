@@ -207,7 +207,9 @@ def without_her2(marts):
 
 
 def with_constant_her2(marts):
-    her2 = marts["fct_her2_delta"].assign(log2_ratio=0.0, value_ng_ml=10.0, baseline_ng_ml=10.0, pct_change=0.0)
+    her2 = marts["fct_her2_delta"].assign(
+        log2_ratio=0.0, analysed_value_ng_ml=10.0, baseline_ng_ml=10.0, pct_change=0.0
+    )
     return {**marts, "fct_her2_delta": her2.assign(change_category="STABLE", nadir_ng_ml=10.0)}
 
 
@@ -262,7 +264,9 @@ def test_samples_on_or_after_progression_or_new_therapy_never_count_as_early_cha
 def test_fifty_null_studies_reject_at_most_six_times(make_marts):
     rejected = 0
     for seed in range(50):
-        book = Book(Cohort(make_marts(80, seed=1000 + seed), study(landmarks_weeks=[6])), "b")
+        marts = make_marts(80, seed=1000 + seed)
+        marts["fct_time_to_event"] = marts["fct_time_to_event"].query("endpoint == 'PFS'")  # the primary is enough
+        book = Book(Cohort(marts, study(landmarks_weeks=[6])), "b")
         marker.landmarks(book)
         rejected += pick(book.tables()["estimates"], is_primary=True)["p_value"] < 0.05
     assert rejected <= 6
@@ -272,18 +276,26 @@ def test_the_examples_of_the_package_are_true():
     assert doctest.testmod(orchestration.efficacy).failed == 0
 
 
-def test_the_mart_decides_what_is_analysed_below_the_limit_and_which_sample_stands_for_a_visit(linked):
-    her2 = linked["fct_her2_delta"].assign(
-        analysed_value_ng_ml=linked["fct_her2_delta"]["value_ng_ml"],
-        analysis_visit_name=linked["fct_her2_delta"]["visit_name"],
-        is_visit_value=True,
-        study_day=linked["fct_her2_delta"]["study_day"].astype("Int32"),
-    )
+def test_the_mart_decides_what_is_analysed_and_which_sample_stands_for_a_visit(linked):
+    her2 = linked["fct_her2_delta"].assign(study_day=linked["fct_her2_delta"]["study_day"].astype("Int32"))
     below, spare, undated = her2.index[1], her2.index[2], her2.index[3]
-    her2.loc[below, ["value_ng_ml", "analysed_value_ng_ml"]] = [np.nan, 0.25]
+    her2.loc[below, "analysed_value_ng_ml"] = 0.25
     her2.loc[spare, "is_visit_value"] = False
     her2.loc[undated, "study_day"] = pd.NA
-    samples = Cohort({**linked, "fct_her2_delta": her2}, study()).samples
-    assert samples.loc[below, "value_ng_ml"] == 0.25
-    assert pd.isna(samples.loc[spare, "visit_name"])
-    assert undated not in samples.index
+    cohort = Cohort({**linked, "fct_her2_delta": her2}, study())
+    assert cohort.samples.loc[below, "value_ng_ml"] == 0.25
+    assert spare in cohort.samples.index and spare not in cohort.visit_values.index
+    assert undated not in cohort.samples.index
+
+
+def test_geometric_means_are_by_confirmed_response_and_end_at_progression_or_new_therapy(linked):
+    her2 = linked["fct_her2_delta"].copy()
+    her2.loc[her2.index[::7], "is_after_new_therapy"] = True
+    estimates = metrics.compute({**linked, "fct_her2_delta": her2}, study(), "b")["estimates"]
+    confirmed = linked["fct_best_response"].query("is_confirmed_responder")["subject_id"]
+    kept = her2[~her2["is_after_progression"] & ~her2["is_after_new_therapy"] & (her2["analysis_visit_name"] == "C3D1")]
+    responded = kept["subject_id"].isin(confirmed)
+    for stratum, part in (("confirmed response", kept[responded]), ("no confirmed response", kept[~responded])):
+        found = pick(estimates, analysis="kinetics", term="C3D1", stratum=stratum)
+        assert found["n"] == len(part) > 10
+        assert found["estimate"] == pytest.approx(np.exp(np.log(part["analysed_value_ng_ml"]).mean()))

@@ -149,6 +149,13 @@ def test_who_enters_at_a_time_is_not_at_risk_at_it():
     assert found["at_risk"].tolist() == [2, 2, 1] and found["survival"].tolist() == [0.5, 0.25, 0.25]
 
 
+@pytest.mark.parametrize(("event", "expected"), [([1, 1, 0], [0, 0, 0]), ([0, 1, 0], [1, 0.5, 0.5])])
+def test_an_empty_risk_set_early_on_stops_the_curve_only_if_the_last_one_died(event, expected):
+    found = survival.kaplan_meier([2, 5, 6], event, entry=[0, 3, 3])
+    assert found["at_risk"].tolist() == [1, 2, 1] and found["survival"].tolist() == expected
+    assert found["ci_low"].isna().tolist() == [value in (0, 1) for value in expected]
+
+
 # --- Log-rank ---------------------------------------------------------------------------------------------------------
 
 
@@ -228,14 +235,32 @@ def test_cox_equals_r(reference, file, case, name, covariates, strata):
     assert found.attrs["lrt_p"] == pytest.approx(expected["lrt"]["pvalue"], rel=1e-6)
 
 
-def test_cox_agrees_with_lifelines(reference):
-    from lifelines import CoxPHFitter
+def test_cox_agrees_with_statsmodels_where_strata_and_stretches_come_together(reference):
+    from statsmodels.duration.hazard_regression import PHReg
 
-    frame = reference.sample("lung")[["stop", "event", "age", "sex"]]
-    theirs = CoxPHFitter().fit(frame, "stop", "event", fit_options={"step_size": 1.0}).summary
-    ours = survival.cox(frame, "stop", "event", ["age", "sex"])
-    np.testing.assert_allclose(ours["coef"], theirs["coef"], rtol=1e-7)
-    np.testing.assert_allclose(ours["se"], theirs["se(coef)"], rtol=1e-7)
+    heart, terms = reference.sample("heart"), ["age", "year", "transplant"]
+    theirs = PHReg(
+        heart["stop"] + 1,
+        heart[terms],
+        heart["event"],
+        entry=heart["start"] + 1.001,  # it takes who enters at a time as at risk at it
+        strata=heart["surgery"],
+        ties="efron",
+    ).fit(disp=0)
+    ours = survival.cox(heart, "stop", "event", terms, start="start", strata="surgery")
+    np.testing.assert_allclose(ours["coef"], theirs.params, rtol=1e-5)
+    np.testing.assert_allclose(ours["se"], theirs.bse, rtol=1e-5)
+
+
+def test_a_stratum_of_one_row_says_nothing(reference):
+    heart = reference.sample("heart").assign(stratum="most")
+    alone = heart.iloc[:1].assign(stratum="alone")
+    for start in (None, "start"):
+        whole, more = (
+            survival.cox(frame, "stop", "event", ["age"], start=start, strata="stratum")
+            for frame in (heart, pd.concat([heart, alone]))
+        )
+        np.testing.assert_allclose(more["z"], whole["z"], rtol=1e-6)
 
 
 def test_rows_that_lack_a_covariate_are_left_out_and_counted(reference):
