@@ -234,6 +234,22 @@ def trace(subject: str, endpoint: str | None, evaluator: str | None, as_json: bo
 
 
 @main.command()
+@click.argument("day")
+@click.option("--received-from", default="ledger", show_default=True, type=click.Choice(["ledger", "filename"]))
+def cut(day: str, received_from: str) -> None:
+    """Freeze a data cut: what had been received by DAY and is dated on or before it."""
+    from orchestration.cuts import cut as freeze
+    from orchestration.locking import writer_lock
+
+    settings = Settings.from_environment()
+    study = load_study(settings.study_file)
+    settings.prepare()
+    with _shown_progress(), writer_lock(settings.home):
+        progress.tell("freezing the data cut")
+        click.echo(freeze(settings, study, _date(day), received_from))
+
+
+@main.command()
 def rollback() -> None:
     """Publish the build before the current one again."""
     from orchestration.locking import writer_lock

@@ -81,7 +81,7 @@ def current_build(settings: Settings, study: Study) -> Build:
     return Build(Lake(settings).data_hash(), study.study_hash, code_version())
 
 
-def build_metrics(settings: Settings, study: Study, database: Path) -> tuple[dict[str, int], float]:
+def build_metrics(study: Study, build: Build, database: Path) -> tuple[dict[str, int], float]:
     """Compute all metrics from the marts of the private file and write them beside the marts.
 
     Returns:
@@ -90,13 +90,12 @@ def build_metrics(settings: Settings, study: Study, database: Path) -> tuple[dic
     from orchestration.efficacy.metrics import compute
 
     began = time.perf_counter()
-    build_id = current_build(settings, study).build_id
     with connect(database, read_only=False) as connection:
         marts = {mart: connection.execute(f"select * from marts.{mart} order by all").df() for mart in GRAIN}
-        frames = compute(marts, study, build_id)
+        frames = compute(marts, study, build.build_id)
         connection.execute("create schema if not exists metrics")
         for name, table in METRICS.items():
-            frame = frames[name].assign(build_id=build_id)[list(table.columns)]
+            frame = frames[name].assign(build_id=build.build_id)[list(table.columns)]
             definition = ", ".join(f"{column} {kind}" for column, (kind, _) in table.columns.items())
             connection.execute(f"create or replace table metrics.{name} ({definition})")
             connection.register("frame", frame)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -77,10 +78,10 @@ def publish(settings: Settings, build: Build, database: Path) -> bool:
     history = _history(settings)
     if history and history[-1][0] == build.build_id and _is_whole(settings.warehouse, build.build_id):
         return False
-    _record(database, build, history)
+    record_build(database, build, history)
     kept = settings.builds / f"{_next_number(settings):06d}_{build.build_id}.duckdb"
-    _copy(database, kept)
-    _copy(kept, settings.warehouse)
+    put_in_place(database, kept)
+    put_in_place(kept, settings.warehouse)
     for old in kept_builds(settings)[:-KEPT_BUILDS]:
         old.unlink()
     return True
@@ -108,11 +109,12 @@ def rollback(settings: Settings) -> str:
     position = len(names) - 1 - names[::-1].index(current) if current in names else len(names)
     if position < 1:
         raise UserError("rollback: no earlier build is kept, so what is published stays.")
-    _copy(builds[position - 1], settings.warehouse)
+    put_in_place(builds[position - 1], settings.warehouse)
     return names[position - 1]
 
 
-def _record(database: Path, build: Build, history: list[tuple]) -> None:
+def record_build(database: Path, build: Build, history: Sequence[tuple] = ()) -> None:
+    """Write ops.publications into the private file: the history, and this build as its newest row; then checkpoint."""
     with connect(database, read_only=False) as connection:
         counts = {mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()[0] for mart in GRAIN}
         cutoff = connection.execute("select max(cutoff_on) from intermediate.int_data_cutoff").fetchone()[0]
@@ -163,7 +165,12 @@ def _next_number(settings: Settings) -> int:
     return max((int(path.stem.split("_")[0]) for path in kept_builds(settings)), default=0) + 1
 
 
-def _copy(source: Path, target: Path) -> None:
+def put_in_place(source: Path, target: Path) -> None:
+    """Copy a closed, checkpointed database file to its public place: whole, synced, read-only, by one rename.
+
+    Raises:
+        UserError: no room; what stood there stays.
+    """
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
     done = subprocess.run(["cp", "--reflink=auto", "--", str(source), str(temporary)], capture_output=True, text=True)

@@ -64,19 +64,18 @@ class DbtFailed(Exception):
 
 
 class Dbt:
-    """The dbt project with the study as its vars, building into the private file of a home."""
+    """The dbt project with the study as its vars, building into a private file of a home.
 
-    def __init__(self, settings: Settings, study: Study):
+    Args:
+        cut: a data cut instead of the running state: {"on": ISO date, "received_from": "ledger" or "filename"}.
+    """
+
+    def __init__(self, settings: Settings, study: Study, cut: dict[str, str] | None = None):
         self.settings = settings
-        self.study = study
-
-    @property
-    def database(self) -> Path:
-        return self.settings.build / "warehouse.duckdb"
-
-    @property
-    def target(self) -> Path:
-        return self.settings.build / "dbt"
+        self.vars = study.dbt_vars() | ({"cut": cut} if cut else {})
+        name = f"cut-{cut['on']}" if cut else "warehouse"
+        self.database = settings.build / f"{name}.duckdb"
+        self.target = settings.build / ("dbt-cut" if cut else "dbt")
 
     def manifest(self) -> Path:
         """Path of manifest.json, parsed anew only when the project or the study changed."""
@@ -121,7 +120,7 @@ class Dbt:
             "--quiet", "--log-level-file", "none", *arguments,
             "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
             "--target-path", str(self.target), "--log-path", str(self.target),
-            "--vars", json.dumps(self.study.dbt_vars(), sort_keys=True),
+            "--vars", json.dumps(self.vars, sort_keys=True),
         ]  # fmt: skip
         try:
             outcome = dbtRunner(callbacks=[_tell(progress)] if progress else []).invoke(command)
@@ -136,7 +135,7 @@ class Dbt:
         ]
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.study.dbt_vars(), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.vars, sort_keys=True).encode())
         digest.update(str(self.settings.lake).encode())
         digest.update(tree_hash(DBT_PROJECT).encode())
         return digest.hexdigest()

@@ -4,7 +4,7 @@ import dagster as dg
 
 from orchestration import progress
 from orchestration.defs.home import Home
-from orchestration.metrics import METRICS, build_metrics
+from orchestration.metrics import METRICS, build_metrics, current_build
 from orchestration.publication import GRAIN
 
 STATISTICIANS = ["team:statistics"]
@@ -26,7 +26,7 @@ STATISTICIANS = ["team:statistics"]
 )
 def metrics(home: Home):
     progress.tell("computing efficacy metrics")
-    counts, seconds = build_metrics(home.settings, home.study, home.dbt.database)
+    counts, seconds = build_metrics(home.study, current_build(home.settings, home.study), home.dbt.database)
     for name, count in counts.items():
         yield dg.MaterializeResult(
             asset_key=["metrics", name], metadata={"dagster/row_count": count, "seconds": round(seconds, 3)}

@@ -121,8 +121,8 @@ def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level
 
     Returns:
         A row for each covariate (an intercept is fitted, not shown): term, coef, se, odds_ratio, ci_low, ci_high, z,
-        p_value. attrs: n, events, caveat. All NaN where there is no maximum: one outcome only, no variation,
-        separation.
+        p_value. attrs: n, events, log_likelihood, caveat. All NaN where there is no maximum: one outcome only, no
+        variation, separation.
 
     Raises:
         ValueError: names the argument: an absent column, a missing value.
@@ -131,7 +131,7 @@ def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level
     inputs.columns(frame, outcome=outcome, covariates=covariates)
     y = inputs.indicator(f"outcome ({outcome})", frame[outcome]).astype(float)
     x = np.column_stack([inputs.numbers(f"covariates ({name})", frame[name]) for name in covariates])
-    coef, se, caveat = _logistic_fit(x, y)
+    coef, se, log_likelihood, caveat = _logistic_fit(x, y)
     z = coef / se
     result = pd.DataFrame(
         {
@@ -145,30 +145,31 @@ def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level
             "p_value": chdtrc(1, z**2),
         }
     )
-    result.attrs = {"n": len(y), "events": int(y.sum()), "caveat": caveat}
+    result.attrs = {"n": len(y), "events": int(y.sum()), "log_likelihood": log_likelihood, "caveat": caveat}
     return result
 
 
-def _logistic_fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+def _logistic_fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, str]:
     unknown = np.full(x.shape[1], NAN)
     if len(y) == 0 or y.min() == y.max():
-        return unknown, unknown, "one outcome only" if len(y) else "no subjects"
+        return unknown, unknown, NAN, "one outcome only" if len(y) else "no subjects"
     scale = x.std(axis=0)
     design = np.column_stack([np.ones(len(y)), (x - x.mean(axis=0)) / np.where(scale > 0, scale, 1)])
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        return unknown, unknown, "covariates constant or collinear"
+        return unknown, unknown, NAN, "covariates constant or collinear"
     beta = np.zeros(design.shape[1])
     for _ in range(50):
         probability = 1 / (1 + np.exp(-np.clip(design @ beta, -700, 700)))
         information = design.T @ (design * (probability * (1 - probability))[:, None])
         if np.abs(beta).max() > 30 or np.linalg.cond(information) > 1e12:
-            return unknown, unknown, "separation: the covariates tell the outcomes apart without overlap"
+            return unknown, unknown, NAN, "separation: the covariates tell the outcomes apart without overlap"
         step = np.linalg.solve(information, design.T @ (y - probability))
         beta = beta + step
         if np.abs(step).max() < 1e-12:
             break
     se = np.sqrt(np.diag(np.linalg.inv(information)))
-    return beta[1:] / scale, se[1:] / scale, ""
+    log_likelihood = float(-np.logaddexp(0, np.where(y > 0, -1, 1) * (design @ beta)).sum())
+    return beta[1:] / scale, se[1:] / scale, log_likelihood, ""
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

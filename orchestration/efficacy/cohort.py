@@ -11,7 +11,16 @@ DAYS_PER_MONTH = 30.4375
 
 _FLAGS = ("in_treated", "in_efficacy", "in_response_evaluable")
 _NEEDED = {
-    "dim_subject": ("subject_id", *_FLAGS, "first_dose_on", "new_therapy_on", "last_alive_on"),
+    "dim_subject": (
+        "subject_id",
+        *_FLAGS,
+        "first_dose_on",
+        "new_therapy_on",
+        "last_alive_on",
+        "ihc_score",
+        "hormone_receptor_status",
+        "site_id",
+    ),
     "fct_her2_delta": (
         "subject_id",
         "sample_id",
@@ -26,6 +35,12 @@ _NEEDED = {
         "log2_ratio",
         "nadir_ng_ml",
         "change_category",
+        "is_at_most_77pct",
+        "is_fall_55",
+        "is_normalised",
+        "is_below_lloq",
+        "is_bound",
+        "is_timing_unknown",
         "is_after_progression",
         "is_after_new_therapy",
         "is_usable",
@@ -88,8 +103,11 @@ class Cohort:
         rows = self._marts["fct_her2_delta"].rename(columns={"analysed_value_ng_ml": "value_ng_ml"})
         rows = rows.assign(visit_name=rows["analysis_visit_name"].where(_true(rows["is_visit_value"])))
         rows = rows[_true(rows["is_usable"]) & rows["value_ng_ml"].notna() & rows["study_day"].notna()]
+        flags = ["is_baseline", "is_below_lloq", "is_bound", "is_timing_unknown"]
         numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio", "nadir_ng_ml"]
-        rows = rows.assign(**{name: _floats(rows[name]) for name in numeric})
+        rows = rows.assign(
+            **{name: _floats(rows[name]) for name in numeric}, **{name: _true(rows[name]) for name in flags}
+        )
         rows = rows.sort_values(["subject_id", "study_day", "sample_id"])
         return rows.assign(log2_baseline=np.log2(rows["baseline_ng_ml"].where(rows["baseline_ng_ml"] > 0)))
 
@@ -118,22 +136,24 @@ class Cohort:
     @cached_property
     def progression_day(self) -> pd.Series:
         """Study day of the first PD by the study's evaluator; only subjects with one."""
-        rows = self._marts["fct_response"]
-        mine = _true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)
-        progressed = rows[mine & (rows["overall_response"] == "PD")]
-        days = _floats(progressed["study_day"])
-        return days.groupby(progressed["subject_id"]).min().dropna().rename("progression_day")
+        days = self._assessed[self._assessed["overall_response"] == "PD"]
+        return days.groupby("subject_id")["study_day"].min().dropna().rename("progression_day")
 
     @cached_property
     def last_free_day(self) -> pd.Series:
-        """Of those with a progression_day: study day of the last evaluable assessment before it (else of first dose)."""
-        rows = self._marts["fct_response"]
-        mine = _true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)
-        rows = rows[mine & ~rows["overall_response"].isin(["PD", "NE"]) & rows["overall_response"].notna()]
-        days = _floats(rows["study_day"])
-        before = days[days < rows["subject_id"].map(self.progression_day)]
-        last = before.groupby(rows["subject_id"]).max()
+        """Of those with a progression_day: study day of the last scan before it that showed none (else first dose)."""
+        rows = self._assessed[self._assessed["overall_response"].notna()]
+        earlier = rows["study_day"] < rows["subject_id"].map(self.progression_day)
+        before = rows[earlier & (rows["overall_response"] != "NE")]
+        last = before.groupby("subject_id")["study_day"].max()
         return last.reindex(self.progression_day.index).fillna(1).clip(lower=1)
+
+    @cached_property
+    def _assessed(self) -> pd.DataFrame:
+        """Accepted assessments by the study's evaluator."""
+        rows = self._marts["fct_response"]
+        mine = rows[_true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)]
+        return mine.assign(study_day=_floats(mine["study_day"]))
 
     def best_responses(self, population: str) -> pd.DataFrame:
         """A row for each member, by the study's evaluator: responses as booleans (no row in the mart: false)."""

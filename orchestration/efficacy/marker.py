@@ -17,8 +17,9 @@ SEED = 20_260_101  # of the bootstrap: any fixed number would do
 
 _EVENTS_PER_VARIABLE = 10  # below it a model is quoted with a warning (Peduzzi 1995)
 _FEWEST_EVENTS_PER_VARIABLE = 2  # below it not at all
-_ASSOCIATION = "association in a single arm"
-_MARKER = ["log2_ratio", "log2_baseline"]  # the change, adjusted for where it started
+ASSOCIATION = "association in a single arm"
+MARKER = ["log2_ratio", "log2_baseline"]  # the change, adjusted for where it started
+CUTS = ["is_at_most_77pct", "is_fall_55", "is_normalised"]
 
 
 # --- Kinetics ---------------------------------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ def trajectories(book: Book) -> None:
         kinetics.wald(coef, se, book.level),
         term="week x confirmed response",
         p_value=float(chdtrc(1, (coef / se) ** 2)),
-        caveat=[*_no_marker(book), *([model.caveat] if model.caveat else [])],
+        caveat=[*no_marker(book), *([model.caveat] if model.caveat else [])],
         note=["log2 ng/mL per week; response is known only later: this describes"],
     )
 
@@ -99,23 +100,27 @@ def landmarks(book: Book) -> None:
 
 
 @dataclass(frozen=True)
-class _AtLandmark:
+class AtLandmark:
     frame: pd.DataFrame  # a row for each subject at risk with an evaluable change; duration_days from the landmark on
     excluded: dict[str, int]
     flow: str  # the same in words
     reason: str  # why it is empty
 
 
-def _at_landmark(book: Book, week: int, endpoint: str = "PFS", evaluator: str | None = None) -> _AtLandmark:
+def at_landmark(
+    book: Book, week: int, endpoint: str = "PFS", evaluator: str | None = None, changes: pd.DataFrame | None = None
+) -> AtLandmark:
+    """Who is at risk at a landmark with what was known of the marker by then (``changes``: all that count)."""
     rules = book.study.analysis
     day = 7 * week + rules.landmark_grace_days
     times = book.cohort.times(endpoint, book.population, evaluator)
     times = times.assign(end_day=times["end_day"].clip(lower=0))
     at_risk = landmark.at(times, "end_day", "is_event", day)
-    marker = landmark.last_before(book.cohort.changes, day, rules.landmark_max_age_days)
+    known = book.cohort.changes if changes is None else changes
+    marker = landmark.last_before(known, day, rules.landmark_max_age_days)
     frame = at_risk.drop(columns="duration_days").rename(columns={"end_day": "duration_days"})
-    frame = frame.join(marker[[*_MARKER, "change_category"]]).dropna(subset=_MARKER)
-    frame = frame.assign(has_fallen=(frame["change_category"] == _fall(book).upper()).astype(float))
+    frame = frame.join(marker[[*MARKER, "change_category", *CUTS]]).dropna(subset=MARKER)
+    frame = frame.assign(has_fallen=(frame["change_category"] == fall_term(book).upper()).astype(float))
     excluded = {
         "event": at_risk.attrs["excluded_events"],
         "censoring": at_risk.attrs["excluded_censored"],
@@ -127,12 +132,12 @@ def _at_landmark(book: Book, week: int, endpoint: str = "PFS", evaluator: str | 
     )
     reason = ""
     if frame.empty:
-        reason = "; ".join(_no_marker(book)) or "nobody left"
-    return _AtLandmark(frame, excluded, flow, reason)
+        reason = "; ".join(no_marker(book)) or "nobody left"
+    return AtLandmark(frame, excluded, flow, reason)
 
 
 def _landmark(book: Book, week: int, endpoint: str, *, stratum: str, role: str, evaluator: str | None = None) -> None:
-    found = _at_landmark(book, week, endpoint, evaluator)
+    found = at_landmark(book, week, endpoint, evaluator)
     frame, events = found.frame, int(found.frame["is_event"].sum())
     write = book.about(
         "landmark",
@@ -143,9 +148,9 @@ def _landmark(book: Book, week: int, endpoint: str, *, stratum: str, role: str, 
         role=role,
         left_out=found.flow,
         caveat=[found.reason] if found.reason else [],
-        note=[found.flow, _ASSOCIATION],
+        note=[found.flow, ASSOCIATION],
     )
-    model = _cox(book, frame, _MARKER)
+    model = hazards(book, frame, MARKER)
     name = f"landmark_week_{week}"
     for row in model.itertuples():
         mine = row.term == "log2_ratio" and stratum == f"week {week}" and endpoint == "PFS"
@@ -157,15 +162,13 @@ def _landmark(book: Book, week: int, endpoint: str, *, stratum: str, role: str, 
             p_value=row.p_value,
             is_primary=mine and role == "primary",
             tests=name if mine else None,
-            caveat=_model_caveat(model, 2),
+            caveat=model.attrs["caveats"],
             method="Cox, Efron ties, Wald CI, log2 ratio and log2 baseline",
         )
-    p = _likelihood_ratio_p(model, _cox(book, frame, ["log2_baseline"]))
-    write(
-        "lrt_p", p, term="log2_ratio", p_value=p, method="likelihood-ratio test, 1 df", caveat=_model_caveat(model, 2)
-    )
-    alone = _cox(book, frame, ["log2_ratio"])
-    _write_hazard(write, alone, "log2_ratio_unadjusted", "Cox, Efron ties, Wald CI, log2 ratio alone")
+    p = likelihood_ratio_p(model, hazards(book, frame, ["log2_baseline"]))
+    write("lrt_p", p, term="log2_ratio", p_value=p, method="likelihood-ratio test, 1 df", caveat=model.attrs["caveats"])
+    alone = hazards(book, frame, ["log2_ratio"])
+    write_hazard(write, alone, "log2_ratio_unadjusted", "Cox, Efron ties, Wald CI, log2 ratio alone")
     for cause, count in found.excluded.items():
         write(f"excluded_{cause}", count, method=COUNT, note=())
     _landmark_groups(book, write, frame, endpoint, stratum)
@@ -173,7 +176,7 @@ def _landmark(book: Book, week: int, endpoint: str, *, stratum: str, role: str, 
 
 def _landmark_groups(book: Book, write: Write, frame: pd.DataFrame, endpoint: str, stratum: str) -> None:
     """The dichotomy at the pre-specified fall, beside the continuous result."""
-    fall, text = _fall(book), f"fall >= {book.study.analysis.change_thresholds_pct.fall} %"
+    fall, text = fall_term(book), f"fall >= {book.study.analysis.change_thresholds_pct.fall} %"
     _, _, p = survival.logrank(frame["duration_days"], frame["is_event"], frame["has_fallen"])
     write(
         "logrank_p",
@@ -181,9 +184,9 @@ def _landmark_groups(book: Book, write: Write, frame: pd.DataFrame, endpoint: st
         term=fall,
         p_value=p,
         method=f"log-rank by {text}",
-        caveat=_if_nan(p, "both groups and an event"),
+        caveat=if_nan(p, "both groups and an event"),
     )
-    _write_hazard(write, _cox(book, frame, ["has_fallen"]), fall, f"Cox, Efron ties, Wald CI, {text} against less")
+    write_hazard(write, hazards(book, frame, ["has_fallen"]), fall, f"Cox, Efron ties, Wald CI, {text} against less")
     for group, part in ((text, frame[frame["has_fallen"] == 1]), (f"no {text}", frame[frame["has_fallen"] == 0])):
         curve = survival.kaplan_meier(part["duration_days"], part["is_event"], level=book.level)
         book.curve(endpoint, book.population, f"{stratum}: {group}", curve)
@@ -199,12 +202,84 @@ def _landmark_groups(book: Book, write: Write, frame: pd.DataFrame, endpoint: st
         )
 
 
+def other_cuts(book: Book) -> None:
+    """The other pre-specified cuts of the early change, against PFS after the primary landmark and against response."""
+    cuts, week = book.study.analysis.change_thresholds_pct, primary_week(book)
+    names = (f"at_most_{cuts.at_most_of_baseline}pct", f"fall_{cuts.deep_fall}", "normalised")
+    found, (early, flow) = at_landmark(book, week), early_changes(book)
+    for column, term in zip(CUTS, names):
+        unclear = "without a baseline at or above the cut-off" if term == "normalised" else "without the flag"
+        shared = {"stratum": f"week {week}", "term": term, "role": "sensitivity", "caveat": no_marker(book)}
+        frame = _with_flag(found.frame, column)
+        left_out = f"{found.flow}; {len(found.frame) - len(frame)} {unclear}"
+        events = int(frame["is_event"].sum())
+        write = book.about(
+            "other cuts", "PFS", **shared, n=len(frame), events=events, left_out=left_out, note=[left_out, ASSOCIATION]
+        )
+        _, _, p = survival.logrank(frame["duration_days"], frame["is_event"], frame[column])
+        needed = if_nan(p, "both groups and an event")
+        write("logrank_p", p, p_value=p, method="log-rank at the landmark", caveat=needed)
+        model = hazards(book, frame, [column])
+        write_hazard(write, model, term, "Cox, Efron ties, Wald CI, at the landmark")
+        frame = _with_flag(early, column)
+        left_out = f"{flow}; {len(early) - len(frame)} {unclear}"
+        responders = int(frame["is_responder"].sum())
+        write = book.about(
+            "other cuts", "ORR", **shared, n=len(frame), events=responders, left_out=left_out, note=[left_out]
+        )
+        _write_two_by_two(book, write, frame[column] == 1, frame["is_responder"], term)
+
+
+def _with_flag(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    known = frame.dropna(subset=column)
+    return known.assign(**{column: known[column].astype(float)})
+
+
+def sensitivity(book: Book) -> None:
+    """The primary model with other values below the limit of quantification, and without draws of unknown timing."""
+    week, changes = primary_week(book), book.cohort.changes
+    unclear = book.cohort.samples[lambda rows: rows["is_baseline"] & rows["is_timing_unknown"]]["subject_id"]
+    timed = changes[~changes["is_timing_unknown"] & ~changes["subject_id"].isin(unclear)]
+    bounds = int(changes["is_bound"].sum())
+    affected = f"{bounds} changes with a value below the limit"
+    dropped = f"{len(changes) - len(timed)} changes left out"
+    for stratum, variant, note in (
+        ("below the limit as limit / sqrt 2", _below_limit(changes, 0.5), affected),
+        ("below the limit as the limit", _below_limit(changes, 1), affected),
+        ("draws before the infusion for certain", timed, dropped),
+    ):
+        found = at_landmark(book, week, changes=variant)
+        write = book.about(
+            "landmark",
+            "PFS",
+            stratum=f"week {week}, {stratum}",
+            n=len(found.frame),
+            events=int(found.frame["is_event"].sum()),
+            role="sensitivity",
+            left_out=found.flow,
+            caveat=[found.reason] if found.reason else [],
+            note=[note, found.flow, ASSOCIATION],
+        )
+        model = hazards(book, found.frame, MARKER)
+        write_hazard(write, model, "log2_ratio", "Cox, Efron ties, Wald CI, log2 ratio and log2 baseline")
+
+
+def _below_limit(changes: pd.DataFrame, doublings: float) -> pd.DataFrame:
+    """With what is below the limit, in the mart half of it, so many doublings higher. Never both values of a pair are."""
+    drawn = changes["is_below_lloq"].astype(float)
+    baseline = (changes["is_bound"] & ~changes["is_below_lloq"]).astype(float)
+    return changes.assign(
+        log2_ratio=changes["log2_ratio"] + doublings * (drawn - baseline),
+        log2_baseline=changes["log2_baseline"] + doublings * baseline,
+    )
+
+
 def proportional_hazards(book: Book) -> None:
     """Of the primary model."""
-    week = _primary_week(book)
-    found = _at_landmark(book, week)
-    tests = survival.proportional_hazards_test(found.frame, "duration_days", "is_event", _MARKER)
-    model = _cox(book, found.frame, _MARKER)
+    week = primary_week(book)
+    found = at_landmark(book, week)
+    tests = survival.proportional_hazards_test(found.frame, "duration_days", "is_event", MARKER)
+    model = hazards(book, found.frame, MARKER)
     if model["coef"].isna().any():
         tests[["chi2", "p_value"]] = NAN
     write = book.about(
@@ -214,17 +289,17 @@ def proportional_hazards(book: Book) -> None:
         n=len(found.frame),
         events=int(found.frame["is_event"].sum()),
         method="score test on scaled Schoenfeld residuals, km transform",
-        caveat=_no_marker(book),
+        caveat=no_marker(book),
     )
     for row in tests.itertuples():
-        write("chi2", row.chi2, term=row.term, p_value=row.p_value, caveat=_model_caveat(model, 2))
+        write("chi2", row.chi2, term=row.term, p_value=row.p_value, caveat=model.attrs["caveats"])
 
 
 def concordance(book: Book) -> None:
     """How well the primary model ranks the subjects it was fitted to."""
-    week = _primary_week(book)
-    frame = _at_landmark(book, week).frame
-    model = _cox(book, frame, _MARKER)
+    week = primary_week(book)
+    frame = at_landmark(book, week).frame
+    model = hazards(book, frame, MARKER)
     write = book.about(
         "concordance",
         "PFS",
@@ -232,11 +307,11 @@ def concordance(book: Book) -> None:
         n=len(frame),
         events=int(frame["is_event"].sum()),
         method="Harrell's C of the landmark model, percentile bootstrap, 200 resamples",
-        caveat=_no_marker(book),
+        caveat=no_marker(book),
     )
-    risk = frame[_MARKER].to_numpy(float) @ model["coef"].to_numpy()
+    risk = frame[MARKER].to_numpy(float) @ model["coef"].to_numpy()
     if np.isnan(model["coef"]).any():
-        write("c_index", caveat=_model_caveat(model, 2))
+        write("c_index", caveat=model.attrs["caveats"])
         return
     estimate, *limits = association.concordance(frame["duration_days"], frame["is_event"], risk, book.level, seed=SEED)
     write("c_index", estimate, tuple(limits), note=["apparent: in the subjects that the model was fitted to"])
@@ -248,7 +323,7 @@ def concordance(book: Book) -> None:
 def time_dependent_cox(book: Book) -> None:
     """The hazard at each moment against the last value known ``lag_days`` before it."""
     frame = _stretches(book)
-    model = _cox(book, frame, _MARKER, start="start")
+    model = hazards(book, frame, MARKER, start="start")
     write = book.about(
         "time-dependent Cox",
         "PFS",
@@ -256,8 +331,8 @@ def time_dependent_cox(book: Book) -> None:
         events=int(frame["is_event"].sum()),
         role=book.role("time_dependent_cox"),
         method="Cox on (start, stop], Efron ties, Wald CI, log2 ratio carried forward and log2 baseline",
-        caveat=_no_marker(book),
-        note=[_ASSOCIATION, f"a value counts from {book.study.analysis.lag_days} days after its draw"],
+        caveat=no_marker(book),
+        note=[ASSOCIATION, f"a value counts from {book.study.analysis.lag_days} days after its draw"],
     )
     for row in model.itertuples():
         write(
@@ -267,7 +342,7 @@ def time_dependent_cox(book: Book) -> None:
             term=row.term,
             p_value=row.p_value,
             tests="time_dependent_cox" if row.term == "log2_ratio" else None,
-            caveat=_model_caveat(model, 2),
+            caveat=model.attrs["caveats"],
         )
 
 
@@ -279,12 +354,12 @@ def mantel_byar(book: Book) -> None:
     write = book.about(
         "Mantel-Byar",
         "PFS",
-        term=_fall(book),
+        term=fall_term(book),
         n=frame["subject_id"].nunique(),
         events=int(frame["is_event"].sum()),
         role=book.role("mantel_byar"),
-        caveat=_no_marker(book),
-        note=[_ASSOCIATION, f"a fall counts from {book.study.analysis.lag_days} days after its draw"],
+        caveat=no_marker(book),
+        note=[ASSOCIATION, f"a fall counts from {book.study.analysis.lag_days} days after its draw"],
     )
     write(
         "logrank_p",
@@ -292,10 +367,10 @@ def mantel_byar(book: Book) -> None:
         p_value=p,
         tests="mantel_byar",
         method="log-rank on (start, stop]",
-        caveat=_if_nan(p, "both states and an event"),
+        caveat=if_nan(p, "both states and an event"),
     )
-    model = _cox(book, ever, ["has_fallen"], start="start")
-    _write_hazard(write, model, _fall(book), "Cox on (start, stop], Efron ties, Wald CI")
+    model = hazards(book, ever, ["has_fallen"], start="start")
+    write_hazard(write, model, fall_term(book), "Cox on (start, stop], Efron ties, Wald CI")
 
 
 def _stretches(book: Book) -> pd.DataFrame:
@@ -309,7 +384,7 @@ def _stretches(book: Book) -> pd.DataFrame:
             "subject_id": draws["subject_id"],
             "start": draws["study_day"] + book.study.analysis.lag_days,
             "log2_ratio": draws["log2_ratio"],
-            "has_fallen": (draws["change_category"] == _fall(book).upper()).astype(float),
+            "has_fallen": (draws["change_category"] == fall_term(book).upper()).astype(float),
         }
     )
     first = pd.DataFrame({"subject_id": times.index, "start": 0.0, "log2_ratio": 0.0, "has_fallen": 0.0})
@@ -324,14 +399,8 @@ def _stretches(book: Book) -> pd.DataFrame:
 
 def early_change_and_response(book: Book) -> None:
     """Last change by the primary landmark, drawn before any progression, against best response: odds and ROC."""
-    rules, week = book.study.analysis, _primary_week(book)
-    day = 7 * week + rules.landmark_grace_days
-    marker = landmark.last_before(book.cohort.changes, day, rules.landmark_max_age_days)
-    best = book.cohort.best_responses(book.population)
-    frame = best.join(marker[[*_MARKER, "change_category"]]).dropna(subset=_MARKER)
-    frame = frame.assign(has_fallen=frame["change_category"] == _fall(book).upper())
-    flow = f"{len(best) - len(frame)} of {len(best)} without an evaluable change by study day {day}"
-    missing = [*no_assessments(book), *_no_marker(book)]
+    week, (frame, flow) = primary_week(book), early_changes(book)
+    missing = [*no_assessments(book), *no_marker(book)]
     for endpoint, flag in (("ORR", "is_responder"), ("confirmed ORR", "is_confirmed_responder")):
         shared = {
             "stratum": f"week {week}",
@@ -339,48 +408,57 @@ def early_change_and_response(book: Book) -> None:
             "events": int(frame[flag].sum()),
             "left_out": flow,
             "caveat": missing,
-            "note": [flow, _ASSOCIATION],
+            "note": [flow, ASSOCIATION],
         }
         _two_by_two(book, endpoint, frame, flag, shared)
         _logistic(book, endpoint, frame, flag, shared)
         _roc(book, endpoint, frame, flag, shared)
 
 
+def early_changes(book: Book) -> tuple[pd.DataFrame, str]:
+    """Best responses of the members with a change by the primary landmark, and how many have none, in words."""
+    rules = book.study.analysis
+    day = 7 * primary_week(book) + rules.landmark_grace_days
+    marker = landmark.last_before(book.cohort.changes, day, rules.landmark_max_age_days)
+    best = book.cohort.best_responses(book.population)
+    frame = best.join(marker[[*MARKER, "change_category", *CUTS]]).dropna(subset=MARKER)
+    frame = frame.assign(has_fallen=frame["change_category"] == fall_term(book).upper())
+    return frame, f"{len(best) - len(frame)} of {len(best)} without an evaluable change by study day {day}"
+
+
 def _two_by_two(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict) -> None:
-    table = [
-        [int((part & (frame[flag] == outcome)).sum()) for outcome in (True, False)]
-        for part in (frame["has_fallen"], ~frame["has_fallen"])
-    ]
+    _write_two_by_two(book, book.about("2x2", endpoint, **shared), frame["has_fallen"], frame[flag], fall_term(book))
+
+
+def _write_two_by_two(book: Book, write: Write, group: pd.Series, outcome: pd.Series, term: str) -> None:
+    table = [[int((part & side).sum()) for side in (outcome, ~outcome)] for part in (group, ~group)]
     estimate, low, high, p = rates.odds_ratio(table, book.level)
-    book.about("2x2", endpoint, **shared)(
+    write(
         "odds_ratio",
         estimate,
         (low, high),
-        term=_fall(book),
+        term=term,
         p_value=p,
-        caveat=_if_nan(estimate, "four filled cells"),
+        caveat=if_nan(estimate, "four filled cells"),
         method="conditional maximum likelihood, exact CI, Fisher's exact test",
     )
 
 
 def _logistic(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict) -> None:
-    fewer = min(int(frame[flag].sum()), int((~frame[flag]).sum()))
-    model = association.logistic(frame, flag, _MARKER, book.level)
+    model = odds(book, frame, flag, MARKER)
     role = book.role("response_odds") if endpoint == "ORR" else "exploratory"
     write = book.about(
         "logistic", endpoint, **shared, role=role, method="logistic regression, Wald CI, log2 ratio and log2 baseline"
     )
-    caveat = [text for text in [model.attrs["caveat"], *_sparse(fewer, 2, "of the rarer outcome ")] if text]
-    too_few = fewer < _FEWEST_EVENTS_PER_VARIABLE * 2
     for row in model.itertuples():
-        numbers = (NAN, (NAN, NAN), NAN) if too_few else (row.odds_ratio, (row.ci_low, row.ci_high), row.p_value)
         write(
             "odds_ratio",
-            *numbers[:2],
+            row.odds_ratio,
+            (row.ci_low, row.ci_high),
             term=row.term,
-            p_value=numbers[2],
+            p_value=row.p_value,
             tests="response_odds" if row.term == "log2_ratio" and endpoint == "ORR" else None,
-            caveat=caveat,
+            caveat=model.attrs["caveats"],
         )
 
 
@@ -392,7 +470,7 @@ def _roc(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict
         auc,
         (low, high),
         term="log2_ratio",
-        caveat=_if_nan(auc, "responders and non-responders"),
+        caveat=if_nan(auc, "responders and non-responders"),
         method="DeLong; a lower ratio speaks for response",
     )
     for statistic, part, right in (
@@ -404,7 +482,7 @@ def _roc(book: Book, endpoint: str, frame: pd.DataFrame, flag: str, shared: dict
             statistic,
             x / n if n else NAN,
             rates.proportion_ci(x, n, book.level),
-            term=_fall(book),
+            term=fall_term(book),
             n=n,
             events=x,
             caveat=[] if n else ["no such subjects"],
@@ -420,7 +498,7 @@ def best_changes(book: Book) -> None:
     rho, low, high, p = association.spearman(frame["pct_change"], frame["best_pct_change"], book.level)
     flow = f"{len(best) - len(frame)} of {len(best)} without both changes"
     responders = int(best.loc[frame.index, "is_responder"].sum())
-    missing = [*no_assessments(book), *_no_marker(book)]
+    missing = [*no_assessments(book), *no_marker(book)]
     write = book.about("correlation", "best change", n=len(frame), events=responders, left_out=flow, caveat=missing)
     write(
         "spearman_rho",
@@ -428,8 +506,8 @@ def best_changes(book: Book) -> None:
         (low, high),
         p_value=p,
         method="Spearman, Fisher z with the Bonett-Wright SE",
-        caveat=_if_nan(rho, "three pairs that vary"),
-        note=[flow, "events are responders", _ASSOCIATION],
+        caveat=if_nan(rho, "three pairs that vary"),
+        note=[flow, "events are responders", ASSOCIATION],
     )
 
 
@@ -453,7 +531,7 @@ def lead_time(book: Book) -> None:
         n=n,
         events=len(known),
         method=f"PD date less first confirmed rise ({rule}); events are subjects with one",
-        caveat=[*no_assessments(book), *_no_marker(book)],
+        caveat=[*no_assessments(book), *no_marker(book)],
         note=["only subjects who progressed; a rise after progression counts as negative"],
     )
     nothing = [] if len(known) else ["no confirmed rise before or at progression"]
@@ -512,7 +590,7 @@ def false_alarms(book: Book) -> None:
         n=len(rises),
         events=alarms,
         method=f"first confirmed rise ({rule}) per patient-year from first dose to rise or last draw, exact Poisson CI",
-        caveat=_no_marker(book),
+        caveat=no_marker(book),
         note=["subjects without progression or death by the data cut; some of them may progress later"],
     )(
         "per_patient_year",
@@ -536,17 +614,32 @@ def _rises(book: Book, samples: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 # --- Shared -----------------------------------------------------------------------------------------------------------
 
 
-def _cox(book: Book, frame: pd.DataFrame, terms: list[str], start: str | None = None) -> pd.DataFrame:
-    """Cox model; without numbers where there are too few events for its terms."""
+def hazards(book: Book, frame: pd.DataFrame, terms: list[str], start: str | None = None) -> pd.DataFrame:
+    """Cox model; without numbers where there are too few events for its terms. attrs["caveats"] say what is weak."""
     model = survival.cox(frame, "stop" if start else "duration_days", "is_event", terms, start=start, level=book.level)
-    if model.attrs["events"] < _FEWEST_EVENTS_PER_VARIABLE * len(terms):
-        attrs = model.attrs
+    return _judged(model, model.attrs["events"], "events")
+
+
+def odds(book: Book, frame: pd.DataFrame, outcome: str, terms: list[str]) -> pd.DataFrame:
+    """Logistic model, in the same way."""
+    model = association.logistic(frame, outcome, terms, book.level)
+    rarer = min(model.attrs["events"], model.attrs["n"] - model.attrs["events"])
+    return _judged(model, rarer, "events of the rarer outcome")
+
+
+def _judged(model: pd.DataFrame, events: int, what: str) -> pd.DataFrame:
+    attrs, terms = model.attrs, len(model)
+    caveats = [attrs["caveat"]] if attrs["caveat"] else []
+    if events < _FEWEST_EVENTS_PER_VARIABLE * terms:
+        caveats += [f"not estimated: {events} {what} for {terms} variable(s)"] if attrs["n"] else []
         model = model.assign(**dict.fromkeys(model.columns.drop("term"), NAN))
-        model.attrs = {**attrs, "lrt_p": NAN, "log_likelihood": NAN}
+    elif events < _EVENTS_PER_VARIABLE * terms:
+        caveats += [f"{events / terms:.1f} {what} per variable, fewer than {_EVENTS_PER_VARIABLE}"]
+    model.attrs = {**attrs, "caveats": caveats}
     return model
 
 
-def _write_hazard(write: Write, model: pd.DataFrame, term: str, method: str) -> None:
+def write_hazard(write: Write, model: pd.DataFrame, term: str, method: str) -> None:
     row = model.iloc[0]
     write(
         "hazard_ratio",
@@ -555,40 +648,30 @@ def _write_hazard(write: Write, model: pd.DataFrame, term: str, method: str) -> 
         term=term,
         p_value=row["p_value"],
         method=method,
-        caveat=_model_caveat(model, 1),
+        caveat=model.attrs["caveats"],
     )
 
 
-def _model_caveat(model: pd.DataFrame, terms: int) -> list[str]:
-    own = [model.attrs["caveat"]] if model.attrs["caveat"] else []
-    return own + (_sparse(model.attrs["events"], terms) if model.attrs["n"] else [])
-
-
-def _sparse(events: int, terms: int, of: str = "") -> list[str]:
-    if events < _FEWEST_EVENTS_PER_VARIABLE * terms:
-        return [f"not estimated: {events} events {of}for {terms} variable(s)"]
-    per_variable = events / terms
-    return [f"{per_variable:.1f} events {of}per variable, fewer than 10"] if per_variable < _EVENTS_PER_VARIABLE else []
-
-
-def _likelihood_ratio_p(full: pd.DataFrame, reduced: pd.DataFrame) -> float:
+def likelihood_ratio_p(full: pd.DataFrame, reduced: pd.DataFrame) -> float:
+    """Of the terms that ``full`` has and ``reduced`` has not; both fitted to the same rows."""
     if full["coef"].isna().any() or reduced["coef"].isna().any():
         return NAN
-    return float(chdtrc(1, max(2 * (full.attrs["log_likelihood"] - reduced.attrs["log_likelihood"]), 0)))
+    gain = 2 * (full.attrs["log_likelihood"] - reduced.attrs["log_likelihood"])
+    return float(chdtrc(len(full) - len(reduced), max(gain, 0)))
 
 
-def _fall(book: Book) -> str:
+def fall_term(book: Book) -> str:
     """The pre-specified fall as a term: fall_20. Its category in the mart is the same in capitals."""
     return f"fall_{book.study.analysis.change_thresholds_pct.fall}"
 
 
-def _no_marker(book: Book) -> list[str]:
+def no_marker(book: Book) -> list[str]:
     return ["no usable serum HER2 change in the study"] if book.cohort.changes.empty else []
 
 
-def _if_nan(estimate: float, needed: str) -> list[str]:
+def if_nan(estimate: float, needed: str) -> list[str]:
     return [] if np.isfinite(estimate) else [f"not estimable without {needed}"]
 
 
-def _primary_week(book: Book) -> int:
+def primary_week(book: Book) -> int:
     return int(book.study.analysis.primary.rsplit("_", 1)[1])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from orchestration.efficacy import marker, outcomes
+from orchestration.efficacy import marker, outcomes, subgroups
 from orchestration.efficacy.book import Book
 from orchestration.efficacy.cohort import Cohort
 from orchestration.study import Study
@@ -24,6 +24,8 @@ ANALYSES: tuple[Callable[[Book], None], ...] = (
     marker.geometric_means,
     marker.trajectories,
     marker.landmarks,
+    marker.other_cuts,
+    marker.sensitivity,
     marker.proportional_hazards,
     marker.concordance,
     marker.time_dependent_cox,
@@ -32,6 +34,8 @@ ANALYSES: tuple[Callable[[Book], None], ...] = (
     marker.best_changes,
     marker.lead_time,
     marker.false_alarms,
+    subgroups.response_rates,
+    subgroups.interactions,
 )
 
 

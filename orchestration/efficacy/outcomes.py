@@ -8,14 +8,17 @@ from orchestration.efficacy.book import ALL, NAN, Book, Write
 from orchestration.efficacy.cohort import DAYS_PER_MONTH
 
 
+RESPONSES = {
+    "ORR": "is_responder",
+    "confirmed ORR": "is_confirmed_responder",
+    "DCR": "has_disease_control",
+    "CBR": "has_clinical_benefit",
+}
+"""Endpoint -> its flag in fct_best_response."""
+
+
 def response_rates(book: Book) -> None:
     """ORR, confirmed ORR, DCR, CBR: responders among all members; who is not evaluable is no responder."""
-    endpoints = {
-        "ORR": "is_responder",
-        "confirmed ORR": "is_confirmed_responder",
-        "DCR": "has_disease_control",
-        "CBR": "has_clinical_benefit",
-    }
     for population in dict.fromkeys([book.population, "in_response_evaluable", "in_treated"]):
         best = book.cohort.best_responses(population)
         n = len(best)
@@ -26,7 +29,7 @@ def response_rates(book: Book) -> None:
             if book.cohort.has_assessments
             else f"no tumour assessment ({_evaluator(book)})"
         )
-        for endpoint, flag in endpoints.items():
+        for endpoint, flag in RESPONSES.items():
             x = int(best[flag].sum())
             write = book.about(
                 "response rate",

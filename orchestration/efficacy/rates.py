@@ -1,6 +1,7 @@
 """Proportions and what is made of two of them: exact intervals, differences, odds ratios. Time plays no part here."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import betaincinv, gammaincinv, ndtri
 
 from orchestration.efficacy.inputs import confidence
@@ -76,6 +77,26 @@ def incidence_ci(events: int, time: float, level: float = 0.95) -> tuple[float, 
         return NAN, NAN
     low = gammaincinv(events, tail) if events else 0.0
     return float(low / time), float(gammaincinv(events + 1, 1 - tail) / time)
+
+
+def heterogeneity(successes: ArrayLike, totals: ArrayLike) -> tuple[float, float]:
+    """Pearson's chi-square test that the proportions of several groups are the same.
+
+    Returns:
+        (p_value, smallest expected count: below 5 the p is approximate); NaN for fewer than two groups that are not
+        empty, or where all or none are successes.
+
+    Raises:
+        ValueError: counts that are no whole numbers, or more successes than ``totals``.
+    """
+    from scipy.stats import chi2_contingency
+
+    counts = [_counts("successes", x, "totals", n) for x, n in zip(successes, totals, strict=True)]
+    table = np.array([(x, n - x) for x, n in counts if n])
+    if len(table) < 2 or not table.sum(axis=0).all():
+        return NAN, NAN
+    found = chi2_contingency(table, correction=False)
+    return float(found.pvalue), float(found.expected_freq.min())
 
 
 def odds_ratio(table: list[list[int]], level: float = 0.95) -> tuple[float, float, float, float]:

@@ -157,8 +157,8 @@ class Endpoints:
                 else "without an adequate assessment"
             )
             why = (
-                f"{outcome.censoring_reason}. It comes {(outcome.event_on - outcome.start_on).days} days after the start;"
-                f" {counted_from}, events count up to day {planned.missed_after_days}"
+                f"{outcome.censoring_reason}. It comes {(outcome.event_on - outcome.start_on).days} days after the"
+                f" start; {counted_from}, events count up to day {planned.missed_after_days}"
             )
         values = {"event_on": outcome.event_on}
         return Fact(f"the event of {outcome.event_on} is not counted: {why}", values, because=[self._event(outcome)])

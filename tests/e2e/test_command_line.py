@@ -2,6 +2,7 @@
 
 import json
 
+import duckdb
 import pytest
 
 from orchestration.simulate import write_study
@@ -74,6 +75,16 @@ def test_export_writes_every_table_as_parquet(published, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "marts.fct_response.parquet").exists()
     assert (tmp_path / "out" / "metrics.estimates.parquet").exists()
+
+
+def test_a_data_cut_knows_only_what_had_come_and_happened_by_its_day(published):
+    done = published.sher2("cut", "2023-06-30", "--received-from", "filename")
+    assert done.returncode == 0, done.stderr
+    with duckdb.connect(done.stdout.strip(), read_only=True) as cut:
+        assert cut.execute("select max(collected_on) <= date '2023-06-30' from marts.fct_her2_delta").fetchone()[0]
+        assert cut.execute("select max(end_on) <= date '2023-06-30' from marts.fct_time_to_event").fetchone()[0]
+        assert cut.execute("select max(exported_on) <= date '2023-06-30' from ops.files").fetchone()[0]
+    assert published.value("select max(collected_on) > '2023-06-30' from marts.fct_her2_delta")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -226,33 +225,28 @@ def table(*rows: dict) -> str:
 
 
 def lesion(subject: str, name: str, role: str = "TARGET", day: int = -3, location: str = "LIVER") -> dict:
-    visit = f"DAY {day}"
-    return {
-        "subject_id": subject,
-        "lesion_id": name,
-        "role": role,
-        "location": location,
-        "identified_on": on(day),
-        "visit_name": visit,
-    }
+    row = {"subject_id": subject, "lesion_id": name, "role": role, "location": location}
+    return row | {"identified_on": on(day), "visit_name": f"DAY {day}"}
 
 
 def size(subject: str, name: str, day: int, value: float | str) -> dict:
     test, unit = ("TUMSTATE", "") if isinstance(value, str) else ("LDIAM", "mm")
-    return {"subject_id": subject, "lesion_id": name, "test": test, "value": value, "unit": unit, "assessed_on": on(day),
-            "visit_name": f"DAY {day}"}  # fmt: skip
+    row = {"subject_id": subject, "lesion_id": name, "test": test, "value": value, "unit": unit}
+    return row | {"assessed_on": on(day), "visit_name": f"DAY {day}"}
 
 
-def statement(subject: str, day: int, value: str, name: str = "") -> dict:
-    return {"subject_id": subject, "test": "NEWLPROG", "value": value, "assessed_on": on(day), "visit_name": f"DAY {day}",
-            "lesion_id": name}  # fmt: skip
+def new_lesion(subject: str, name: str, day: int, value: str) -> dict:
+    row = {"subject_id": subject, "lesion_id": name, "test": "NEWLPROG", "value": value}
+    return row | {"assessed_on": on(day), "visit_name": f"DAY {day}"}
 
 
 @pytest.fixture(scope="module")
 def corners(tmp_path_factory) -> Home:
     home = make_home(tmp_path_factory.mktemp("corners"), {"study": {"drugs": ["T-DXD"], "data_cutoff": on(500)}})
-    subjects = ("MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT")
-    others = [name for name in subjects if name != "NO BASELINE"]
+    subjects = ("MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT", "READERS")
+    others = [name for name in subjects if name not in {"NO BASELINE", "READERS"}]
+    first, second = ({"evaluator": "INDEPENDENT ASSESSOR", "reader": name} for name in ("R1", "R2"))
+    second |= {"accepted": "Y"}
     sizes = {
         "MISSED": [(42, 20), (300, 30)],
         "DATED BACK": [(42, 20), (84, 20)],
@@ -280,6 +274,7 @@ def corners(tmp_path_factory) -> Home:
             lesion("MERGED", "T2"),
             lesion("NODE", "N1", location="LYMPH NODE"),
             lesion("DATED BACK", "X1", "NEW", 42),
+            *(lesion("READERS", "T1") | reader for reader in (first, second)),
         ),
     )
     home.drop(
@@ -292,11 +287,13 @@ def corners(tmp_path_factory) -> Home:
             size("NODE", "N1", -3, 16) | {"test": "LPERP"}, size("NODE", "N1", 42, 6) | {"test": "LPERP"},
             size("NODE", "T1", 42, "ABSENT"),
             size("NO BASELINE", "T1", 42, 20),
+            *(size("READERS", "T1", day, value) | first for day, value in ((-3, 20), (42, 40))),
+            *(size("READERS", "T1", day, value) | second for day, value in ((-3, 30), (42, 18))),
         ),
     )  # fmt: skip
     home.drop(
         "imaging/tumor_responses.csv",
-        table(statement("DATED BACK", 42, "EQUIVOCAL", "X1"), statement("DATED BACK", 84, "YES", "X1")),
+        table(new_lesion("DATED BACK", "X1", 42, "EQUIVOCAL"), new_lesion("DATED BACK", "X1", 84, "YES")),
     )
     home.run()
     home.drop("imaging/tumor_measurements_late.csv", table(size("RESENT", "T1", 84, 30)))
@@ -309,9 +306,9 @@ def corners(tmp_path_factory) -> Home:
 @pytest.mark.parametrize(
     ("subject", "endpoint", "told"),
     [
-        ("MISSED", "PFS", "the event of 2025-10-28 is not counted: two or more missed assessments before the event. It comes"
-                          " 300 days after the start; with the last adequate assessment at the one planned for day 42,"
-                          " events count up to day 133"),
+        ("MISSED", "PFS", "the event of 2025-10-28 is not counted: two or more missed assessments before the event. It"
+                          " comes 300 days after the start; with the last adequate assessment at the one planned for day"
+                          " 42, events count up to day 133"),
         ("MISSED", "PFS_OTHER_RULES", "sum 30.0 mm is 50.0 % and 10.0 mm above the nadir 20.0 mm of 2024-12-29"),
         ("DATED BACK", "PFS", "end, first progressive disease 2025-02-12 DAY 42: PD derived"),
         ("DATED BACK", "PFS", "new lesion YES: X1; X1 is uncertain here and certain later, so it is dated back"),
@@ -321,7 +318,7 @@ def corners(tmp_path_factory) -> Home:
         ("MERGED", "PFS", "T2 (LIVER): merged into T1/T2 and counted there"),
         ("NO BASELINE", "PFS", "end 2025-01-01: the start, as no lesions were assessed on or before it"),
         ("PARTIAL", "OS", "end, death on 2025-06-01, completed from a partial date"),
-        ("PARTIAL", "PFS", "new anticancer therapy CAPECITABINE (CHEMOTHERAPY) from 2025-04-01, completed from a partial date"),
+        ("PARTIAL", "PFS", "new anticancer therapy CAPECITABINE (CHEMOTHERAPY) from 2025-04-01, completed"),
         ("PARTIAL", "PFS", "the event of 2025-06-01 is not counted: it lies after 2025-04-01"),
         ("NODE", "DOR_UNCONFIRMED", "target CR: all 2 gone (nodes below 10 mm), sum 6.0 mm"),
         ("NODE", "DOR_UNCONFIRMED", "N1 (LYMPH NODE, node): 6.0 mm (LPERP)"),
@@ -337,5 +334,17 @@ def test_corners_are_told_in_words(corners, subject, endpoint, told):
 def test_a_row_sent_again_is_traced_to_the_newest_delivery_only(corners):
     study = load_study(corners.settings.study_file)
     (fact,) = trace(corners.settings, study, "RESENT", "PFS")["endpoints"]
-    values = {row["source"]["value"] for row in rows_of(fact) if Path(row["path"]).name == "tumor_measurements_late.csv"}
+    late = [row for row in rows_of(fact) if row["path"] == "imaging/tumor_measurements_late.csv"]
+    values = {row["source"]["value"] for row in late}
     assert values == {"31"}
+
+
+def test_another_evaluator_is_traced_through_the_accepted_reader(corners):
+    study = load_study(corners.settings.study_file)
+    (fact,) = trace(corners.settings, study, "READERS", "DOR_UNCONFIRMED", "INDEPENDENT ASSESSOR")["endpoints"]
+    assert fact["because"][0]["says"].startswith("first response 2025-02-12 DAY 42 reader R2: PR derived")
+    assert {row["source"]["reader"] for row in rows_of(fact["because"][0])} == {"R2"}
+    assert not any(
+        row["record"].startswith("tumor")
+        for row in rows_of(trace(corners.settings, study, "READERS", "PFS")["endpoints"][0])
+    )

@@ -1,19 +1,7 @@
 {% set response = var('response') %}
 
--- what the assessments of a subject say against each other
-with reads as (
-
-    select
-        *,
-        max(case when is_accepted then 1 else 0 end) over visit as accepted_reads,
-        sum(case when is_accepted then 1 else 0 end) over visit as flagged_reads,
-        row_number() over (partition by subject_id, evaluator, visit_no order by reader) as read_no
-    from {{ ref('int_accepted_reads') }}
-    window visit as (partition by subject_id, evaluator, visit_no)
-
-),
-
-statements as (
+-- what the responses of a read say one after the other
+with statements as (
 
     select
         *,
@@ -23,72 +11,15 @@ statements as (
 )
 
 select
-    'no_accepted_read' as kind,
-    subject_id,
-    concat(evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', {{ as_text('readers') }}, ' readers, none accepted; not analysed') as detail,
-    'warning' as severity
-from reads
-where is_post_baseline and accepted_reads = 0 and read_no = 1
-
-union all
-select
-    'several_accepted_reads' as kind,
-    subject_id,
-    concat(evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', {{ as_text('flagged_reads') }}, ' accepted readers, the worst response counts') as detail,
-    'warning' as severity
-from reads
-where is_post_baseline and flagged_reads > 1 and read_no = 1
-
-union all
-select
-    'visit_name_used_twice' as kind,
-    subject_id,
-    concat({{ read_label('reads') }}, ' ', visit_name, ': again on ', {{ as_text('measured_on') }}, ', an assessment of its own') as detail,
-    'warning' as severity
-from reads
-where part_no > 1 and visit_name <> ''
-
-union all
-select
-    'baseline_outside_window' as kind,
-    subject_id,
-    concat(
-        {{ read_label('reads') }}, ': baseline on ', {{ as_text('baseline_on') }}, ' is ',
-        {{ as_text(days_between('baseline_on', 'reference_on')) }}, ' days before the first dose, at most {{ response['baseline_window_days'] }}'
-    ) as detail,
-    'warning' as severity
-from reads
-where is_baseline and {{ days_between('baseline_on', 'reference_on') }} > {{ response['baseline_window_days'] }}
-
-union all
-select
-    'no_disease_at_baseline' as kind,
-    subject_id,
-    concat({{ read_label('reads') }}, ' on ', {{ as_text('assessed_on') }}, ': no lesion at baseline, the response is not adequate') as detail,
-    'warning' as severity
-from reads
-where derived_response = 'NA'
-
-union all
-select
     'disease_after_cr' as kind,
     subject_id,
     concat(
-        {{ read_label('reads') }} , ' on ', {{ as_text('assessed_on') }}, ': ', chosen_response, ' after a complete response; ',
+        {{ read_label('responses') }}, ' on ', {{ as_text('assessed_on') }}, ': ', chosen_response, ' after a complete response; ',
         '{{ 'counted as PD' if response['disease_after_cr'] == 'pd' else 'to be judged (PD by the footnote of RECIST)' }}'
     ) as detail,
     'warning' as severity
-from reads
+from {{ ref('int_reader_responses') }} as responses
 where has_disease_after_cr and chosen_response <> 'PD'
-
-union all
-select
-    'response_conflict' as kind,
-    subject_id,
-    concat({{ read_label('reported') }}, ': different overall responses at one assessment, the worst counts: ', reported_response) as detail,
-    'warning' as severity
-from {{ ref('int_reported_response') }} as reported
-where has_conflict
 
 union all
 select

@@ -11,6 +11,7 @@ with dates as (
 
 ),
 
+-- those of tumour records are listed with their visits
 imputed as (
 
     {% for record, model, field, condition in [
@@ -20,9 +21,6 @@ imputed as (
         ('exposures', 'stg_exposures', 'start_on', 'is_start_on_imputed'),
         ('visits', 'stg_visits', 'visit_on', 'is_visit_on_imputed'),
         ('lab_results', 'stg_lab_results', 'collected_at', 'is_collected_on_imputed and is_declared_analyte'),
-        ('tumor_identifications', 'stg_tumor_identifications', 'identified_on', 'length(identified_on_text) < 10'),
-        ('tumor_measurements', 'stg_tumor_measurements', 'assessed_on', 'length(assessed_on_text) < 10'),
-        ('tumor_responses', 'stg_tumor_responses', 'assessed_on', 'length(assessed_on_text) < 10'),
         ('dispositions', 'stg_dispositions', 'occurred_on', 'is_occurred_on_imputed'),
         ('therapies', 'stg_therapies', 'started_on', 'is_started_on_imputed'),
         ('survival_status', 'stg_survival_status', 'assessed_on', 'is_assessed_on_imputed'),

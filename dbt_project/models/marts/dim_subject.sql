@@ -17,15 +17,8 @@ select
     subjects.new_therapy_on,
     subjects.discontinued_on,
     subjects.discontinuation_reason,
-    subjects.in_treated,
-    subjects.in_treated and subjects.is_her2_low as in_efficacy,
-    subjects.in_treated
-    and subjects.is_her2_low
-    and coalesce(evaluable.has_baseline_target, false)
-    and (
-        coalesce(evaluable.has_adequate_post_baseline, false)
-        or evaluable.first_pd_on is not null
-        or subjects.death_on is not null
-    ) as in_response_evaluable
+    sets.in_treated,
+    sets.in_efficacy,
+    sets.in_response_evaluable
 from {{ ref('int_subjects') }} as subjects
-left join {{ ref('int_response_evaluable') }} as evaluable on subjects.subject_id = evaluable.subject_id
+inner join {{ ref('int_analysis_sets') }} as sets on subjects.subject_id = sets.subject_id

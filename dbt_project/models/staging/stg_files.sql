@@ -16,6 +16,15 @@ with ledger as (
         cast(batch as bigint) as batch,
         cast(sequence as bigint) as delivery
     from {{ source('lake', 'ledger') }}
+    {%- if var('cut', none) %}
+    -- a data cut knows only the files that had been received by its day
+    where
+        {%- if var('cut')['received_from'] == 'filename' %}
+        coalesce({{ to_date('exported_on') }}, cast({{ utc('received_at') }} as date))
+        {%- else %}
+        cast({{ utc('received_at') }} as date)
+        {%- endif %} <= cast('{{ var('cut')['on'] }}' as date)
+    {%- endif %}
 
 ),
 

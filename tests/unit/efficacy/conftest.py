@@ -50,7 +50,7 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
     The log2 change of serum HER2 by week 6 shifts the log hazard of progression by ``effect`` per doubling, and makes
     response less likely; an effect of 0 leaves serum HER2 pure noise around a common early fall.
     """
-    rng = np.random.default_rng(seed)
+    rng, apart = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     ids = np.array([f"S-{i:05d}" for i in range(subjects)])
     trend = rng.normal(-0.3, 0.8, subjects)
     hazard = np.exp(-5.85 + effect * trend)
@@ -77,6 +77,9 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
             "first_dose_on": first_dose,
             "new_therapy_on": pd.NaT,
             "last_alive_on": dated(os_day),
+            "ihc_score": np.array(["1+", "2+", None])[apart.choice(3, subjects, p=[0.5, 0.45, 0.05])],
+            "hormone_receptor_status": np.where(apart.random(subjects) < 0.8, "POSITIVE", "NEGATIVE"),
+            "site_id": np.array(["01", "02", "03"])[apart.integers(0, 3, subjects)],
         }
     )
     schedule = np.array([-3, 22, 43, 85, 127, 169, 211, 253, 295, 337, 379, 421, 463, 505, 547])
@@ -98,6 +101,12 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
             "pct_change": 100 * (2**change - 1),
             "log2_ratio": np.where(visit > 0, change, np.nan),
             "is_after_progression": has_pd[who] & (day > pfs_day[who]),
+            "is_at_most_77pct": np.where(visit > 0, 2**change <= 0.77, None),
+            "is_fall_55": np.where(visit > 0, 2**change <= 0.45, None),
+            "is_normalised": np.where((visit > 0) & (baseline[who] >= 15), baseline[who] * 2**change < 15, None),
+            "is_below_lloq": False,
+            "is_bound": False,
+            "is_timing_unknown": False,
             "is_after_new_therapy": False,
             "is_usable": True,
         }

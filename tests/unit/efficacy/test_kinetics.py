@@ -30,6 +30,19 @@ def test_a_rise_is_dated_at_its_first_sample_and_needs_the_next_of_its_assay(row
         assert np.isnan(found[name]) if expected is None else found[name] == expected
 
 
+@pytest.mark.parametrize(("draws", "expected"), [
+    ([142], 0),  # drawn with the scan only
+    ([121, 142], 42 / 2 / 2),  # and half-way: half of the moments are seen 21 days early
+    ([101, 121, 142], np.average([41, 21, 0], weights=[1, 20, 21])),
+    ([149], -7),
+    ([60, 100, 142], 0),  # what was drawn up to the last free scan shows nothing
+    ([100], np.nan),
+    ([], np.nan),
+])  # fmt: skip
+def test_the_lead_by_schedule_is_the_mean_over_all_moments_between_the_scans(draws, expected):
+    assert kinetics.lead_by_schedule(100, 142, np.array(draws, dtype=float)) == pytest.approx(expected, nan_ok=True)
+
+
 def test_geometric_mean_has_the_t_interval_of_the_logarithms():
     values = np.array([2.0, 8.0, 4.0])
     estimate, low, high = kinetics.geometric_mean(values)

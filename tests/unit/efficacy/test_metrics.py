@@ -261,6 +261,23 @@ def test_samples_on_or_after_progression_or_new_therapy_never_count_as_early_cha
     assert subject in set(changes["subject_id"]) and (changes["study_day"] < 31).all()
 
 
+def test_a_rise_without_progression_is_a_false_alarm_and_ends_the_time_at_risk(linked):
+    censored = linked["fct_time_to_event"].query("endpoint == 'PFS' and not is_event")["subject_id"]
+    her2 = linked["fct_her2_delta"].copy()
+    mine = her2["subject_id"].isin(censored)
+    her2.loc[mine, "nadir_ng_ml"] = 1e6  # nobody rises
+    subject = her2[mine].groupby("subject_id").size().idxmax()
+    draws = her2.index[her2["subject_id"] == subject]
+    her2.loc[draws[2:], "nadir_ng_ml"] = 0.01
+    estimates = metrics.compute({**linked, "fct_her2_delta": her2}, study(), "b")["estimates"]
+    found = pick(estimates, analysis="lead time", endpoint="false alarm")
+    last = her2[mine].groupby("subject_id")["study_day"].max()
+    last[subject] = her2.loc[draws[2], "study_day"]
+    assert (found["events"], found["n"]) == (1, len(last))
+    assert found["estimate"] == pytest.approx(365.25 / (last - 1).sum())
+    assert found["ci_low"] < found["estimate"] < found["ci_high"]
+
+
 def test_fifty_null_studies_reject_at_most_six_times(make_marts):
     rejected = 0
     for seed in range(50):

@@ -35,6 +35,19 @@ def test_difference_agrees_with_statsmodels():
         np.testing.assert_allclose(rates.difference_ci(x1, n1, x2, n2)[1:], theirs, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("events", "time", "expected"),
+    [
+        (10, 1, (4.795389, 18.390356)),  # R: poisson.test(10)$conf.int
+        (10, 4, (1.198847, 4.597589)),
+        (0, 1, (0, 3.688879)),
+        (0, 0, (np.nan, np.nan)),
+    ],
+)
+def test_the_interval_of_an_incidence_is_garwoods(events, time, expected):
+    assert rates.incidence_ci(events, time) == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
 @pytest.mark.parametrize("case", [
     "ali2008", "fornier2005_like", "small", "tdxd_small", "balanced", "newcombe_a", "sparse",
 ])  # fmt: skip
