@@ -32,7 +32,10 @@ def run_process(command: list[str], home: Path) -> Usage:
     said = child.stderr.read().decode(errors="replace")
     _, status, used = os.wait4(child.pid, 0)
     usage = Usage(
-        time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, os.waitstatus_to_exitcode(status)
+        time.perf_counter() - began,
+        used.ru_utime + used.ru_stime,
+        used.ru_maxrss / 2**20,
+        os.waitstatus_to_exitcode(status),
     )
     if usage.exit_code:
         print(said[-2000:], file=sys.stderr)
@@ -47,7 +50,10 @@ def stages(home: Path) -> list[tuple[str, float]]:
     with dg.DagsterInstance.get() as instance:
         run = instance.get_runs(limit=1)[0]
         steps = instance.get_run_step_stats(run.run_id)
-    return [(step.step_key, (step.end_time or 0) - (step.start_time or 0)) for step in sorted(steps, key=lambda s: s.start_time or 0)]
+    return [
+        (step.step_key, (step.end_time or 0) - (step.start_time or 0))
+        for step in sorted(steps, key=lambda s: s.start_time or 0)
+    ]
 
 
 def rows_read(home: Path) -> int:
@@ -63,8 +69,10 @@ def measure(title: str, home: Path, runs: int) -> None:
         usages.append(run_process([*SHER2, "run"], home))
     middle = sorted(usages, key=lambda usage: usage.wall)[len(usages) // 2]
     rows = rows_read(home)
-    print(f"\n{title}: exit {middle.exit_code}, wall {middle.wall:.1f} s (median of {runs}), cpu {middle.cpu:.1f} s,"
-          f" peak {middle.peak_gib:.2f} GiB, {rows:,} rows, {rows / middle.wall:,.0f} rows/s end to end")
+    print(
+        f"\n{title}: exit {middle.exit_code}, wall {middle.wall:.1f} s (median of {runs}), cpu {middle.cpu:.1f} s,"
+        f" peak {middle.peak_gib:.2f} GiB, {rows:,} rows, {rows / middle.wall:,.0f} rows/s end to end"
+    )
     for step, seconds in stages(home):
         print(f"  {step:<28}{seconds:8.2f} s {rows / max(seconds, 1e-3):>12,.0f} rows/s")
 
@@ -72,9 +80,13 @@ def measure(title: str, home: Path, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="counted runs of the demo study (the large ones run once)")
-    parser.add_argument("--lab-subjects", type=int, default=20_000, help="subjects behind the study of about 1,000,000 lab rows")
+    parser.add_argument(
+        "--lab-subjects", type=int, default=20_000, help="subjects behind the study of about 1,000,000 lab rows"
+    )
     options = parser.parse_args()
-    print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
+    )
     with tempfile.TemporaryDirectory(prefix="sher2-bench-") as folder:
         base = Path(folder)
         for title, subjects, runs in (("demo study, 120 subjects", 120, options.runs), ("5,000 subjects", 5000, 1)):

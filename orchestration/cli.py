@@ -103,6 +103,9 @@ def status(as_json: bool) -> None:
         return
     for key, value in content.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        if key == "waiting":
+            lines = [f"{item['path']}: {item['reason']}" for item in value]
+            text = f"\n{'':<21}".join(lines[:20] + ([f"and {len(lines) - 20} more: --json"] if len(lines) > 20 else []))
         click.echo(f"{key.replace('_', ' '):<20} {text if text not in (None, '') else '-'}")
 
 

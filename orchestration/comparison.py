@@ -19,6 +19,7 @@ from orchestration.publication import GRAIN, current_build_id, kept_builds
 from orchestration.settings import Settings
 from orchestration.warehouse import quoted
 
+_INPUTS = {"data": "data_hash", "study": "study_hash", "code": "code_version"}
 _METRIC_KEY = ("analysis", "endpoint", "population", "stratum", "term", "statistic")
 _METRIC_VALUES = ("estimate", "ci_low", "ci_high", "p_value", "p_adjusted", "n", "events", "caveat")
 _NOT_CONTENT = {"_file_id", "_row_number", "has_conflict", "is_changed_without_correction"}
@@ -82,9 +83,6 @@ def compare(settings: Settings, earlier: Path) -> dict:
                 for subject_id, changed in sorted(cells.items())
             ],
         }
-
-
-_INPUTS = {"data": "data_hash", "study": "study_hash", "code": "code_version"}
 
 
 def as_text(comparison: dict) -> str:

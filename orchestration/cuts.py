@@ -18,8 +18,8 @@ def cut(settings: Settings, study: Study, on: date, received_from: str = "ledger
 
     Args:
         on: the day; it also becomes the data cut-off of the study, unless study.yaml has an earlier one.
-        received_from: ``ledger``: when a file first came; ``filename``: the date of the export where its source declares
-            one, for studies that were loaded afterwards.
+        received_from: ``ledger``: when a file first came; ``filename``: the date of the export where its source
+            declares one, for studies that were loaded afterwards.
 
     Returns:
         the database file, cuts/<day>.duckdb, with report and protocol in the folder cuts/<day>/ beside it.

@@ -211,7 +211,8 @@ def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Judge
                     file.write(chunk)
         except Unreadable as error:
             raise UserError(f"{path}: {error}") from None
-        judged = _judge([_read(copy, _Item(name, digest.hexdigest(), status.st_size, 0, None), study)], study)
+        item = _Item(name, digest.hexdigest(), status.st_size, 0, None)
+        judged = _judge([_read(copy, item, study)], study, datetime.now(UTC))
     return Judgement(**asdict(judged.verdicts[0]), faults=judged.faults.to_pandas())
 
 
@@ -345,7 +346,7 @@ def _take_in(
         opened = _open(settings, study, lake, [item for item in items if not item.is_known], say)
         lake.attempt(sorted({file.item.file_id for file in opened if not file.refusal}))
         say(f"validating {sum(file.rows for file in opened)} rows")
-        judged = _judge(opened, study)
+        judged = _judge(opened, study, now)
         received = {file.item.file_id: file.item.received_at or now for file in opened}
         del opened
         read = {(verdict.path, verdict.file_id) for verdict in judged.verdicts}
@@ -411,7 +412,7 @@ def _read(copy: Path, item: _Item, study: Study) -> _Opened:
         return _Opened(item, [], ("reader_error", reason))
 
 
-def _judge(opened: list[_Opened], study: Study) -> _Judged:
+def _judge(opened: list[_Opened], study: Study, now: datetime) -> _Judged:
     """Validate the rows of all files together, one validation a record, and say what becomes of each file."""
     parts: dict[str, list[tuple[_Item, exports.Sheet]]] = {}
     for file in opened:
@@ -423,7 +424,10 @@ def _judge(opened: list[_Opened], study: Study) -> _Judged:
             sheet.table.append_column("_file_id", _constant(item.file_id, sheet.table.num_rows))
             for item, sheet in sheets
         ]
-        origins = {item.file_id: Origin(item.path, _headings(sheet, study)) for item, sheet in sheets}
+        origins = {
+            item.file_id: Origin(item.path, _headings(sheet, study), (item.received_at or now).date())
+            for item, sheet in sheets
+        }
         validations[record] = validate(record, pa.concat_tables(tables), study, origins)
     critical = {key: value for validation in validations.values() for key, value in validation.rejections.items()}
     records: dict[str, list[_Rows]] = {}

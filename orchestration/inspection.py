@@ -17,7 +17,7 @@ from orchestration.warehouse import connect, quoted
 
 
 def query_rows(settings: Settings, query: str) -> tuple[list[str], list[tuple]]:
-    """Columns and rows of a read-only query, in JSON's own types: dates as ISO text, decimals as numbers, missing as None.
+    """Columns and rows of a read-only query, in JSON's types: dates as ISO text, decimals as numbers, missing as None.
 
     Raises:
         UserError: the query is wrong, tries to write or to reach another file.
@@ -78,12 +78,15 @@ def status(settings: Settings, study: Study) -> dict:
     waiting = pending(settings, study) if settings.landing.exists() else []
     content = {
         "home": str(settings.home),
-        "files": {name: int((ledger["status"] == name).sum()) for name in ("loaded", "rejected", "duplicate", "superseded")}
+        "files": {
+            name: int((ledger["status"] == name).sum()) for name in ("loaded", "rejected", "duplicate", "superseded")
+        }
         | {"pending": len(waiting)},
         "rows": {
             name: int(ledger.loc[ledger["status"].isin(["loaded", "superseded"]), f"rows_{name}"].sum())
             for name in ("read", "accepted", "quarantined")
         },
+        "waiting": [{"path": item.path, "reason": item.reason} for item in waiting],
         "last_publication": None,
         "freshness_seconds": None,
         "open_findings": {},
@@ -93,7 +96,9 @@ def status(settings: Settings, study: Study) -> dict:
             build_id, published_at = connection.execute(
                 "select build_id, published_at from ops.publications order by published_at desc limit 1"
             ).fetchone()
-            findings = connection.execute("select severity, count(*) from ops.findings group by severity order by severity")
+            findings = connection.execute(
+                "select severity, count(*) from ops.findings group by severity order by severity"
+            )
             content["last_publication"] = {"build_id": build_id, "published_at": published_at.isoformat() + "Z"}
             now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
             content["freshness_seconds"] = round((now - published_at).total_seconds())
@@ -109,11 +114,12 @@ def headline(settings: Settings, study: Study) -> str:
         "files     " + ", ".join(f"{count} {name}" for name, count in files.items() if count or name == "loaded"),
         f"rows      {rows['read']} read = {rows['accepted']} accepted + {rows['quarantined']} quarantined",
     ]
+    lines += [f"          waits    {item['path']}: {item['reason']}" for item in content["waiting"]]
     for rejected in [row for row in quarantined(settings) if row["row_number"] is None]:
         lines.append(f"          rejected {rejected['message']}")
     if rows["quarantined"]:
         lines.append("          each quarantined row and its mend: sher2 quarantine")
-    lines += [""] + _headline_numbers(settings, study) + [""]
+    lines += ["", *_headline_numbers(settings, study), ""]
     lines += [f"warehouse {settings.warehouse}", f"report    {settings.reports / 'efficacy.html'}"]
     return "\n".join(lines)
 
@@ -136,7 +142,9 @@ def _headline_numbers(settings: Settings, study: Study) -> list[str]:
             ).fetchone()
             lines.append(f"{label:<14}{_number(row, factor, unit)}")
         row = connection.execute(find + "is_primary and statistic = 'hazard_ratio' limit 1").fetchone()
-    label = f"hazard ratio of progression or death per doubling of serum HER2 ({study.analysis.primary.replace('_', ' ')})"
+    label = (
+        f"hazard ratio of progression or death per doubling of serum HER2 ({study.analysis.primary.replace('_', ' ')})"
+    )
     p = "" if row is None or row[3] is None else ", p < 0.001" if row[3] < 0.001 else f", p = {row[3]:.3f}"
     return [*lines, f"{label}: {_number(row, 1, '', digits=2)}{p}"]
 
@@ -180,7 +188,11 @@ def check_file(settings: Settings, study: Study, path: Path) -> FileVerdict:
         f"{path}: would load as {verdict.layout}: {verdict.rows_read} rows read,"
         f" {verdict.rows_accepted} accepted, {verdict.rows_quarantined} quarantined"
     ]
-    lines += [f"  row {fault.row_number}: {fault.message}" for fault in verdict.faults.itertuples() if fault.severity != "info"]
+    lines += [
+        f"  row {fault.row_number}: {fault.message}"
+        for fault in verdict.faults.itertuples()
+        if fault.severity != "info"
+    ]
     return FileVerdict(True, "\n".join(lines))
 
 

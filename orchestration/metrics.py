@@ -100,7 +100,9 @@ def build_metrics(study: Study, build: Build, database: Path) -> tuple[dict[str,
             connection.execute(f"create or replace table metrics.{name} ({definition})")
             connection.register("frame", frame)
             casts = ", ".join(
-                f"cast(case when {c} = 'nan'::double then null else {c} end as {k})" if k == "DOUBLE" else f"cast({c} as {k})"
+                f"cast(case when {c} = 'nan'::double then null else {c} end as {k})"
+                if k == "DOUBLE"
+                else f"cast({c} as {k})"
                 for c, (k, _) in table.columns.items()
             )
             connection.execute(f"insert into metrics.{name} select {casts} from frame")

@@ -25,7 +25,7 @@ def prepare_instance(settings: Settings) -> None:
 
 
 def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
-    """Materialise every asset once, recorded on the home's instance. Never raises for a failed step: see the outcome."""
+    """Materialise every asset once, recorded on the home's instance. A failed step is in the outcome, not raised."""
     prepare_instance(settings)
     import dagster as dg
 

@@ -119,17 +119,30 @@ def record_build(database: Path, build: Build, history: Sequence[tuple] = ()) ->
         counts = {mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()[0] for mart in GRAIN}
         cutoff = connection.execute("select max(cutoff_on) from intermediate.int_data_cutoff").fetchone()[0]
         previous = history[-1][0] if history else None
-        row = (build.build_id, datetime.now(UTC).replace(tzinfo=None), build.data_hash, build.study_hash,
-               build.code_version, previous, cutoff, json.dumps(counts, sort_keys=True))
+        row = (
+            build.build_id,
+            datetime.now(UTC).replace(tzinfo=None),
+            build.data_hash,
+            build.study_hash,
+            build.code_version,
+            previous,
+            cutoff,
+            json.dumps(counts, sort_keys=True),
+        )
         connection.execute("create schema if not exists ops")
         connection.execute(
             "create or replace table ops.publications ("
-            + ", ".join(f"{name} {kind}" for name, (kind, _) in _PUBLICATIONS.items()) + ")"
+            + ", ".join(f"{name} {kind}" for name, (kind, _) in _PUBLICATIONS.items())
+            + ")"
         )
-        connection.execute("comment on table ops.publications is 'One row a publication, the newest last. Grain: publication.'")
+        connection.execute(
+            "comment on table ops.publications is 'One row a publication, the newest last. Grain: publication.'"
+        )
         for name, (_, text) in _PUBLICATIONS.items():
             connection.execute(f"comment on column ops.publications.{name} is {quoted(text)}")
-        connection.executemany(f"insert into ops.publications values ({', '.join('?' * len(_PUBLICATIONS))})", [*history, row])
+        connection.executemany(
+            f"insert into ops.publications values ({', '.join('?' * len(_PUBLICATIONS))})", [*history, row]
+        )
         connection.execute("checkpoint")
 
 
@@ -150,7 +163,9 @@ def _is_whole(path: Path, build_id: str) -> bool:
     """Every published table can be read to its end."""
     try:
         with connect(path, read_only=True) as connection:
-            newest = connection.execute("select build_id from ops.publications order by published_at desc limit 1").fetchone()
+            newest = connection.execute(
+                "select build_id from ops.publications order by published_at desc limit 1"
+            ).fetchone()
             tables = connection.execute(
                 "select schema_name, table_name from duckdb_tables() where schema_name in ('marts', 'metrics', 'ops')"
             ).fetchall()
@@ -173,10 +188,15 @@ def put_in_place(source: Path, target: Path) -> None:
     """
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
-    done = subprocess.run(["cp", "--reflink=auto", "--", str(source), str(temporary)], capture_output=True, text=True)
+    done = subprocess.run(
+        ["cp", "--reflink=auto", "--", str(source), str(temporary)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"publication: {target} was not written ({done.stderr.strip()}); what was published stays. Make room and run again.")
+        raise UserError(
+            f"publication: {target} was not written ({done.stderr.strip()}); what was published stays."
+            " Make room and run again."
+        )
     os.chmod(temporary, 0o444)
     _sync(temporary)
     os.replace(temporary, target)

@@ -27,7 +27,9 @@ def serve(settings: Settings, port: int) -> int:
     """
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(f"up: port {port} is taken. Stop what uses it or choose another: sher2 up --port {port + 1}")
+            raise UserError(
+                f"up: port {port} is taken. Stop what uses it or choose another: sher2 up --port {port + 1}"
+            )
     prepare_instance(settings)
     _make_storage()
     workspace = str(REPOSITORY / "workspace.yaml")

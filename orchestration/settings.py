@@ -69,7 +69,7 @@ class Settings:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(
-                    f"SHER2_HOME: cannot make {folder}: {error.strerror}. Point SHER2_HOME at a folder you may write to."
+                    f"SHER2_HOME: cannot make {folder}: {error.strerror}. Point it at a folder you may write to."
                 ) from None
         if not os.access(self.home, os.W_OK):
             raise UserError(f"SHER2_HOME: {self.home} is read-only. Point SHER2_HOME at a folder you may write to.")

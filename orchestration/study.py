@@ -56,8 +56,16 @@ class Schedule(_Model):
 
 
 class Therapies(_Model):
-    anticancer_categories: list[str] = ["ANTICANCER", "ANTICANCER THERAPY", "CHEMOTHERAPY", "ENDOCRINE THERAPY",
-                                        "TARGETED THERAPY", "IMMUNOTHERAPY", "RADIOTHERAPY", "SURGERY"]
+    anticancer_categories: list[str] = [
+        "ANTICANCER",
+        "ANTICANCER THERAPY",
+        "CHEMOTHERAPY",
+        "ENDOCRINE THERAPY",
+        "TARGETED THERAPY",
+        "IMMUNOTHERAPY",
+        "RADIOTHERAPY",
+        "SURGERY",
+    ]
     ignored_categories: list[str] = []
 
     @field_validator("anticancer_categories", "ignored_categories")
@@ -206,11 +214,16 @@ class Source(_Model):
     layout: Literal["sdtm", "site"] | None = None
     record: str | None = None
     columns: dict[str, str | list[str]] = Field(
-        default={}, description="canonical column: heading; a list of headings takes the first one that is filled")
+        default={}, description="canonical column: heading; a list of headings takes the first one that is filled"
+    )
     constants: dict[str, str] = Field(default={}, description="canonical column: a value the export does not carry")
-    codes: dict[str, dict[str, str]] = Field(default={}, description="canonical column: {vendor's code: canonical value}")
+    codes: dict[str, dict[str, str]] = Field(
+        default={}, description="canonical column: {vendor's code: canonical value}"
+    )
     units: dict[str, str] = Field(default={}, description="vendor's spelling: UCUM unit")
-    subject_id: str | None = Field(None, description="template over the export's headings, for example '{site}-{subject}'")
+    subject_id: str | None = Field(
+        None, description="template over the export's headings, for example '{site}-{subject}'"
+    )
     date_format: str = Field("iso8601", description="iso8601, or a strptime format; a timestamp adds the time")
     datetime_format: str | None = None
     decimal: Literal[".", ","] = "."
@@ -219,8 +232,10 @@ class Source(_Model):
     timezone: str | None = None
     missing: list[str] = [""]
     exported_on: str | None = Field(
-        None, description="regular expression with one group that finds the export's ISO date (or yyyymmdd) in its file"
-        " name: a later export of the same row then corrects the earlier one")
+        None,
+        description="regular expression with one group that finds the export's ISO date (or yyyymmdd) in its file"
+        " name: a later export of the same row then corrects the earlier one",
+    )
 
     @field_validator("exported_on")
     @classmethod
@@ -255,7 +270,9 @@ class Source(_Model):
             for key in ("columns", "constants", "codes"):
                 for name in getattr(self, key):
                     if name not in known:
-                        raise ValueError(f"{key}.{name} is no column of {record.name}; it has {', '.join(sorted(known))}")
+                        raise ValueError(
+                            f"{key}.{name} is no column of {record.name}; it has {', '.join(sorted(known))}"
+                        )
             given = set(self.columns) | set(self.constants) | ({"subject_id"} if self.subject_id else set())
             if absent := [name for name in record.required if name not in given]:
                 raise ValueError(f"columns: {record.name} also needs {', '.join(absent)}")
@@ -302,7 +319,11 @@ class Study(_Model):
     @property
     def reading_hash(self) -> str:
         """sha256 of the part that decides how an export is read and judged."""
-        return _hash(self.model_dump(mode="json", include={"study": {"timezone"}, "ingest": True, "analytes": True, "sources": True}))
+        return _hash(
+            self.model_dump(
+                mode="json", include={"study": {"timezone"}, "ingest": True, "analytes": True, "sources": True}
+            )
+        )
 
 
 def _hash(content: dict) -> str:
@@ -318,13 +339,17 @@ def load_study(path: Path) -> Study:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Point SHER2_STUDY at the study's protocol (see study.yaml in the repository).") from None
+        raise UserError(
+            f"{path}: no such file. Point SHER2_STUDY at the study's protocol (see study.yaml in the repository)."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Save it as UTF-8 text.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}:{where}: no valid YAML ({getattr(error, 'problem', error)}). Mend the indentation or quoting there.") from None
+        raise UserError(
+            f"{path}:{where}: no valid YAML ({getattr(error, 'problem', error)}). Mend indentation or quoting there."
+        ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no keys. Start from the study.yaml of the repository.")
     try:

@@ -16,7 +16,8 @@ that the denominator counts the rows to which it does):
 - ``diameter.reading`` (number, state, unreadable), ``diameter.unit``, ``diameter.mm``, ``state.code``, ``sum.number``,
   ``response.code``: of the tests that RECIST uses
 - ``file.misread_share``, ``file.subject_share``: of the row's file; ``row.unreadable``: the column whose value is not
-  as declared; ``row.conflict``: conflict, where the file holds another value for the same result and version
+  as declared; ``row.future``: the column whose date lies after the receipt of the file; ``row.conflict``: conflict,
+  where the file holds another value for the same result and version
 """
 
 import csv
@@ -26,7 +27,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -193,6 +194,7 @@ class Origin:
 
     path: str
     headings: Mapping[str, str] = field(default_factory=dict)  # canonical column -> heading
+    received_on: date | None = None  # nothing in the file can have happened later
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def validate(record: str, table: pa.Table, study: Study, origins: Mapping[str, O
         BrokenExpectation: an expectation crashed or judged nothing that it should have.
     """
     checks = _checks(record)
-    table = _with_file_columns(record, table)
+    table = _with_file_columns(record, table, origins or {})
     tally = {check: [0, 0] for check in checks}  # evaluated, unexpected
     rejections: dict[str, tuple[str, str]] = {}
     faults, documents, rejected_by = [], [], []
@@ -294,12 +296,11 @@ def _faults(
     rows = frame.table.select(sorted(needed)).take(positions)
     count = rows.num_rows
     file_ids = rows["_file_id"].combine_chunks().cast(pa.string())
-    if check.column == "row.unreadable":  # the rule looks at every column: it says itself which one
-        fields = frame.column("row.unreadable").take(positions)
-        named = zip(positions.tolist(), fields.to_pylist(), strict=True)
-        values = pa.array(
-            [frame.text(name)[position].as_py().removeprefix(UNREADABLE) for position, name in named], pa.string()
-        )
+    if check.column in ("row.unreadable", "row.future"):  # the rule looks at every column: it says itself which one
+        fields, values = frame.column(check.column).take(positions), pa.nulls(count, pa.string())
+        for name in fields.unique().to_pylist():
+            texts = rows.append_column(name, frame.text(name).take(positions))
+            values = pc.if_else(pc.equal(fields, name), _original(texts, name, file_ids, origins), values)
     else:
         fields = pa.repeat(pa.scalar(check.field), count)
         values = _original(rows, check.field, file_ids, origins)
@@ -422,7 +423,7 @@ def _crashed(info: dict | None) -> bool:
 # --- the columns that are judged -----------------------------------------------------------------------------------
 
 
-def _with_file_columns(record: str, table: pa.Table) -> pa.Table:
+def _with_file_columns(record: str, table: pa.Table, origins: Mapping[str, Origin]) -> pa.Table:
     """Adds what only the whole file tells, before it is cut into frames."""
     misread = pc.is_valid(table["_misread"]).to_numpy()
     files = table["_file_id"].cast(pa.string()).combine_chunks().dictionary_encode()
@@ -436,9 +437,16 @@ def _with_file_columns(record: str, table: pa.Table) -> pa.Table:
 
     table = table.append_column("file.misread_share", share(misread))
     table = table.append_column("file.subject_share", share(pc.is_valid(table["subject_id"]).to_numpy()))
+    latest = [_latest_day(origins.get(file_id)) for file_id in files.dictionary.to_pylist()]
+    table = table.append_column("file.latest_day", pa.array(latest, pa.string()).take(files.indices))
     if record == "lab_results":
         table = table.append_column("row.conflict", _conflicts(table, ordinal))
     return table
+
+
+def _latest_day(origin: Origin | None) -> str | None:
+    """The day of receipt in UTC and one more: east of Greenwich the next day has begun."""
+    return (origin.received_on + timedelta(days=1)).isoformat() if origin and origin.received_on else None
 
 
 def _conflicts(table: pa.Table, ordinal: np.ndarray) -> pa.Array:
@@ -496,7 +504,7 @@ class _Frame:
     def _make(self, name: str) -> dict[str, pa.Array]:
         base, _, aspect = name.rpartition(".")
         if base == "row":
-            return {name: self._unreadable()}
+            return {name: self._future() if aspect == "future" else self._unreadable()}
         if aspect == "given":
             return {name: self._given(base)}
         if aspect == "moment":
@@ -540,6 +548,17 @@ class _Frame:
             if column.kind in ("text", "code") and not column.derived:  # the others have rules of their own
                 marked = pc.fill_null(pc.starts_with(self.text(column.name), UNREADABLE), False)
                 found = pc.coalesce(found, _only(marked, pa.repeat(pa.scalar(column.name), self.table.num_rows)))
+        return found
+
+    def _future(self) -> pa.Array:
+        """ISO dates compare as text: a partial one is later only where all its days are."""
+        found = pa.nulls(self.table.num_rows, pa.string())
+        for column in RECORDS[self.record].columns:
+            if column.kind in ("date", "timestamp"):
+                day = pc.utf8_slice_codeunits(self.text(column.name), 0, 10)
+                is_later = pc.and_(pc.greater(day, self.text("file.latest_day")), pc.less(day, UNREADABLE))
+                name = pa.repeat(pa.scalar(column.name), self.table.num_rows)
+                found = pc.coalesce(found, _only(pc.fill_null(is_later, False), name))
         return found
 
     def _moments(self, *names: str) -> list[pa.Array]:

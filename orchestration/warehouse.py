@@ -16,7 +16,11 @@ from orchestration.study import Study
 
 Progress = Callable[[int, int, str], None]
 
-READERS_CONFIG = {"enable_external_access": "false", "lock_configuration": "true", "autoinstall_known_extensions": "false"}
+READERS_CONFIG = {
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+    "autoinstall_known_extensions": "false",
+}
 
 
 @contextmanager
@@ -31,7 +35,9 @@ def connect(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnectio
     try:
         connection = duckdb.connect(str(path), read_only=read_only, config=READERS_CONFIG if read_only else {})
     except duckdb.Error as error:
-        raise UserError(f"{path}: cannot be opened ({str(error).splitlines()[0]}). Rebuild it from the lake: sher2 run") from None
+        raise UserError(
+            f"{path}: cannot be opened ({str(error).splitlines()[0]}). Rebuild it from the lake: sher2 run"
+        ) from None
     try:
         connection.execute("set time zone 'UTC'") if not read_only else None
         yield connection
@@ -89,8 +95,8 @@ class Dbt:
     def build(self, progress: Progress | None = None) -> list[NodeResult]:
         """Build every seed and model into a fresh private file and run every data test.
 
-        Unit tests hold the rules, not the data: they run in the test-suite. A node that failed is in the result; whoever
-        publishes has to look.
+        Unit tests hold the rules, not the data: they run in the test-suite. A node that failed is in the result;
+        whoever publishes has to look.
         """
         self.database.unlink(missing_ok=True)
         self.database.with_name(self.database.name + ".wal").unlink(missing_ok=True)
@@ -131,7 +137,8 @@ class Dbt:
             raise DbtFailed(f"dbt {arguments[0]}: {outcome.exception}") from outcome.exception
         results = getattr(outcome.result, "results", None) if arguments[0] == "build" else None
         return [
-            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in results or []
+            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures)
+            for r in results or []
         ]
 
     def _fingerprint(self) -> str:
@@ -146,7 +153,10 @@ def tree_hash(*folders: Path) -> str:
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if path.suffix in {".py", ".sql", ".yml", ".yaml", ".csv", ".json", ".jinja"} and "target" not in path.parts:
+            if (
+                path.suffix in {".py", ".sql", ".yml", ".yaml", ".csv", ".json", ".jinja"}
+                and "target" not in path.parts
+            ):
                 digest.update(path.relative_to(folder.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -54,10 +54,14 @@ class Home:
 
     def sher2(self, *arguments: str) -> subprocess.CompletedProcess:
         environment = os.environ | {
-            "SHER2_HOME": str(self.settings.home), "SHER2_STUDY": str(self.settings.study_file), "PYTHONDONTWRITEBYTECODE": "",
+            "SHER2_HOME": str(self.settings.home),
+            "SHER2_STUDY": str(self.settings.study_file),
+            "PYTHONDONTWRITEBYTECODE": "",
         }  # fmt: skip
         command = [sys.executable, "-m", "orchestration.cli", *arguments]
-        return subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
+        )
 
 
 def make_home(folder: Path, study_changes: dict | None = None) -> Home:

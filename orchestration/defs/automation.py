@@ -34,8 +34,8 @@ def build_sensor(settings: Settings, study: Study) -> dg.SensorDefinition:
         job=pipeline,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Asks for a run when whole, stable files wait in the landing folder. A failed batch is asked for again, "
-        f"{MAX_TRIES} times at most; what counts as loaded is decided by the lake, never by run history.",
+        description="Asks for a run when whole, stable files wait in the landing folder. A failed batch is asked for again,"
+        f" {MAX_TRIES} times at most; what counts as loaded is decided by the lake, never by run history.",
     )
     def arrivals(context: dg.SensorEvaluationContext):
         from orchestration.ingestion import pending_fingerprint
@@ -47,7 +47,9 @@ def build_sensor(settings: Settings, study: Study) -> dg.SensorDefinition:
         if any(not run.is_finished for run in runs):
             return dg.SkipReason("a run for what is pending is under way")
         if len(runs) >= MAX_TRIES:
-            return dg.SkipReason(f"{MAX_TRIES} runs for what is pending failed: see the last one, mend its cause, then run: sher2 run")
+            return dg.SkipReason(
+                f"{MAX_TRIES} runs for what is pending failed: see the last one, mend its cause, then run: sher2 run"
+            )
         return dg.RunRequest(run_key=f"{fingerprint}-{len(runs) + 1}", tags={FINGERPRINT: fingerprint})
 
     return arrivals

@@ -18,9 +18,11 @@ OPS = ("files", "quarantine", "findings", "validations")
 
 @dg.asset(
     key=["warehouse"],
-    deps=[["marts", mart] for mart in GRAIN] + [["ops", table] for table in OPS] + [["metrics", name] for name in METRICS],
+    deps=[["marts", mart] for mart in GRAIN]
+    + [["ops", table] for table in OPS]
+    + [["metrics", name] for name in METRICS],
     group_name="publication",
-    description="warehouse.duckdb: what analysts open. Replaced by one rename, so a reader sees one complete, consistent state.",
+    description="warehouse.duckdb: what analysts open. Replaced by one rename: a reader sees one complete state.",
     owners=ANALYSTS,
     kinds={"duckdb"},
 )
@@ -47,7 +49,7 @@ def warehouse(home: Home) -> dg.MaterializeResult:
     key=["reports", "efficacy"],
     deps=[warehouse],
     group_name="publication",
-    description="reports/efficacy.html: one self-contained page, with a CSV behind each figure, rendered from what is published.",
+    description="reports/efficacy.html: one self-contained page, a CSV behind each figure, rendered from what is published.",
     owners=STATISTICIANS,
     kinds={"python", "matplotlib"},
 )
@@ -70,7 +72,7 @@ def efficacy_report(home: Home) -> dg.MaterializeResult:
     key=["reports", "validation"],
     deps=[["raw", "validations"]],
     group_name="publication",
-    description="reports/validation: Great Expectations' data docs: every suite, and counts by expectation for the last batches.",
+    description="reports/validation: Great Expectations' data docs: every suite, and counts for the last batches.",
     owners=OWNERS,
     kinds={"greatexpectations"},
 )

@@ -12,7 +12,7 @@ from orchestration.settings import LANDING_FOLDERS
 from orchestration.validation import suites
 
 _LEDGERS = {
-    "ledger": "One row per file and path: its verdict (loaded, rejected, duplicate), the rules it was judged by, and its batch.",
+    "ledger": "One row per file and path: its verdict (loaded, rejected, duplicate), its batch, the rules that judged it.",
     "quarantine": "One row per field that failed an expectation, with its value, the rule and the mend.",
     "validations": "One row per batch, suite and expectation: evaluated, unexpected, success.",
 }
@@ -35,7 +35,8 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             name=severity,
             asset=["raw", record],
-            description=f"{_EFFECT[severity]} Rules: " + ", ".join(sorted({c["rule"] for c in checks if c["severity"] == severity})),
+            description=f"{_EFFECT[severity]} Rules: "
+            + ", ".join(sorted({c["rule"] for c in checks if c["severity"] == severity})),
             metadata={c["rule"]: c["mend"] for c in checks if c["severity"] == severity},
         )
         for record, checks in suites().items()
@@ -50,15 +51,17 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
             key=["raw", record.name],
             deps=_LANDING,
             group_name="raw",
-            description=f"Immutable {record.name} rows (shaped after SDTM {record.domain}), accepted and quarantined, each with its "
-            "file, row number and untouched source text.",
+            description=f"Immutable {record.name} rows (shaped after SDTM {record.domain}), accepted and quarantined, "
+            "each with its file, row number and untouched source text.",
             owners=OWNERS,
             kinds={"parquet", "python", "greatexpectations"},
         )
         for record in RECORDS.values()
     ]
     + [
-        dg.AssetSpec(key=["raw", name], deps=_LANDING, group_name="raw", description=text, owners=OWNERS, kinds={"parquet"})
+        dg.AssetSpec(
+            key=["raw", name], deps=_LANDING, group_name="raw", description=text, owners=OWNERS, kinds={"parquet"}
+        )
         for name, text in _LEDGERS.items()
     ],
     check_specs=_check_specs(),
@@ -68,13 +71,19 @@ def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
     lake = Lake(home.settings)
     if config.full_refresh:
         lake.forget()
-    ingested = ingest(home.settings, home.study, progress=lambda done, total, text: progress.tell(f"reading files: {done} of {total}, {text}"))
+    ingested = ingest(
+        home.settings,
+        home.study,
+        progress=lambda done, total, text: progress.tell(f"reading files: {done} of {total}, {text}"),
+    )
     for held in ingested.held:
         context.log.warning(f"held in the landing folder: {held.path}: {held.reason}")
     ledger = lake.ledger()
     for folder in LANDING_FOLDERS:
         paths = [path for path in ledger["path"] if path.startswith(f"{folder}/")]
-        context.log_event(dg.AssetObservation(asset_key=["landing", folder], metadata={"files seen so far": len(paths)}))
+        context.log_event(
+            dg.AssetObservation(asset_key=["landing", folder], metadata={"files seen so far": len(paths)})
+        )
     for record in RECORDS.values():
         counts = ingested.records.get(record.name)
         yield dg.MaterializeResult(
@@ -89,7 +98,10 @@ def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
     for name in _LEDGERS:
         yield dg.MaterializeResult(
             asset_key=["raw", name],
-            metadata={"files": len(ledger), **{f"files {k}": int(v) for k, v in ledger["status"].value_counts().items()}},
+            metadata={
+                "files": len(ledger),
+                **{f"files {k}": int(v) for k, v in ledger["status"].value_counts().items()},
+            },
         )
     yield from _check_results(lake)
 

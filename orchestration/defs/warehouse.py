@@ -48,7 +48,10 @@ def build_dbt_assets(manifest: Path) -> dg.AssetsDefinition:
         if failed := [result for result in results if result.is_failed]:
             raise dg.Failure(
                 "dbt: nothing was published, the previous publication stays. "
-                + "; ".join(f"{r.unique_id.split('.')[2]}: {r.status} {r.message.strip().splitlines()[0] if r.message else ''}" for r in failed[:10])
+                + "; ".join(
+                    f"{r.unique_id.split('.')[2]}: {r.status} {r.message.strip().splitlines()[0] if r.message else ''}"
+                    for r in failed[:10]
+                )
             )
 
     return dbt
@@ -81,7 +84,9 @@ def _models(context, home: Home, results: list[NodeResult], addresses: _Addresse
                 continue
             schema, table = key.path
             count = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchone()[0]
-            yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": count, "seconds": round(result.seconds, 3)})
+            yield dg.MaterializeResult(
+                asset_key=key, metadata={"dagster/row_count": count, "seconds": round(result.seconds, 3)}
+            )
 
 
 def _tests(context, results: list[NodeResult], addresses: _Addresses) -> Iterator[dg.AssetCheckResult]:

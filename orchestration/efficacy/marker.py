@@ -265,7 +265,7 @@ def sensitivity(book: Book) -> None:
 
 
 def _below_limit(changes: pd.DataFrame, doublings: float) -> pd.DataFrame:
-    """With what is below the limit, in the mart half of it, so many doublings higher. Never both values of a pair are."""
+    """What is below the limit, in the mart half of it, so many doublings higher. Never are both values of a pair."""
     drawn = changes["is_below_lloq"].astype(float)
     baseline = (changes["is_bound"] & ~changes["is_below_lloq"]).astype(float)
     return changes.assign(

@@ -7,7 +7,6 @@ from orchestration.efficacy import rates, survival
 from orchestration.efficacy.book import ALL, NAN, Book, Write
 from orchestration.efficacy.cohort import DAYS_PER_MONTH
 
-
 RESPONSES = {
     "ORR": "is_responder",
     "confirmed ORR": "is_confirmed_responder",

@@ -12,6 +12,7 @@ from orchestration.efficacy import marker, rates
 from orchestration.efficacy.book import Book
 from orchestration.efficacy.outcomes import RESPONSES, no_assessments
 
+_SMALLEST_SITE = 10  # subjects; smaller sites are taken together
 _MOST_STRATA = 20  # with more of them a test of interaction asks for more terms than any study has events
 
 
@@ -99,7 +100,9 @@ def _interaction(book: Book, name: str, labels: pd.Series, frame: pd.DataFrame, 
         caveat=caveat or marker.if_nan(p, "both outcomes in each stratum"),
         method=f"likelihood-ratio test of log2 ratio x {name}, {len(products)} df, in the {of}",
     )
-    ratio = full.columns.intersection(["hazard_ratio", "odds_ratio"])[0]
+    if np.isnan(p):
+        return
+    ratio = "hazard_ratio" if endpoint == "PFS" else "odds_ratio"
     for row in full[full["term"].isin(list(products))].to_dict("records"):
         write(
             f"ratio_of_{ratio}s",
@@ -107,7 +110,7 @@ def _interaction(book: Book, name: str, labels: pd.Series, frame: pd.DataFrame, 
             (row["ci_low"], row["ci_high"]),
             term=row["term"],
             p_value=row["p_value"],
-            caveat=caveat or marker.if_nan(row[ratio], "both outcomes in the stratum"),
+            caveat=caveat,
             method=f"against {levels[0]}, Wald CI",
         )
 
@@ -118,9 +121,11 @@ def _strata(book: Book) -> dict[str, pd.Series]:
     cutoff = book.study.analytes.serum_her2.cutoff_ng_ml
     at_least = book.cohort.log2_baseline.reindex(members.index) >= np.log2(cutoff)
     baseline = pd.Series(np.where(at_least, f">= {cutoff:g} ng/mL", f"< {cutoff:g} ng/mL"), index=members.index)
+    sizes = members["site_id"].map(members["site_id"].value_counts())
+    small = f"sites of fewer than {_SMALLEST_SITE} subjects"
     return {
         "IHC": members["ihc_score"],
         "hormone receptor": members["hormone_receptor_status"],
         "baseline sHER2": baseline.where(book.cohort.log2_baseline.reindex(members.index).notna()),
-        "site": members["site_id"],
+        "site": members["site_id"].mask(sizes < _SMALLEST_SITE, small),
     }

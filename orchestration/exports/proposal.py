@@ -1,4 +1,4 @@
-"""Proposes a `sources:` entry for an unknown table. A person checks it: what is uncertain is said, nothing is applied."""
+"""Proposes a `sources:` entry for an unknown table. A person checks it; nothing is applied."""
 
 import csv
 import difflib
@@ -15,7 +15,17 @@ from orchestration.exports.records import RECORDS, Column, Record
 
 SAMPLE_ROWS = 2000
 DELIMITERS = ",;\t|"
-DATE_FORMATS = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y", "%d %b %Y", "%Y%m%d", "%d-%m-%Y", "%Y/%m/%d")
+DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%Y%m%d",
+    "%d-%m-%Y",
+    "%Y/%m/%d",
+)
 TIME_FORMATS = ("T%H:%M", "T%H:%M:%S", " %H:%M", " %H:%M:%S")
 LIKE_ENOUGH = 0.75
 
@@ -51,7 +61,7 @@ SYNONYMS = {
 
 
 def propose(path: Path) -> str:
-    """YAML text of a `sources:` entry for a delimited table, with a comment beside everything that a person must decide.
+    """YAML text of a `sources:` entry for a delimited table, with a comment on all that a person must decide.
 
     Raises:
         UserError: the file is not there, or is no delimited text with a header and at least one row.
@@ -62,7 +72,9 @@ def propose(path: Path) -> str:
     delimiter = max(DELIMITERS, key=header.count)
     rows = list(csv.reader(io.StringIO(sample), delimiter=delimiter))
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise UserError(f"layout: {path}: no table with a heading line and rows was found. Export it as CSV with one heading line.")
+        raise UserError(
+            f"layout: {path}: no table with a heading line and rows was found. Export it as CSV with one heading line."
+        )
     headings = rows[0]
     values = {
         name: [row[position] for row in rows[1:] if position < len(row) and row[position].strip()]
@@ -73,7 +85,10 @@ def propose(path: Path) -> str:
     entry = {"name": path.stem, "folder": record.folder, "match": f"{path.stem}*{path.suffix}", "record": record.name}
     entry["columns"] = dict(matches)
     missing = [name for name in record.required if name not in matches]
-    notes += [f"{name}: required by {record.name}, found under no heading: map it or give it under constants" for name in missing]
+    notes += [
+        f"{name}: required by {record.name}, found under no heading: map it or give it under constants"
+        for name in missing
+    ]
     formats, format_notes = _formats(record, matches, values)
     entry |= formats
     notes += format_notes
@@ -82,14 +97,23 @@ def propose(path: Path) -> str:
     if encoding != "utf-8":
         entry["encoding"] = encoding
         notes.append(f"encoding: no UTF-8; {encoding} reads it, but check the special characters")
-    numbers = [v for name, c in ((n, record.column(n)) for n in matches) if c.kind == "number" or name == "value" for v in values[matches[name]]]
+    numbers = [
+        v
+        for name, c in ((n, record.column(n)) for n in matches)
+        if c.kind == "number" or name == "value"
+        for v in values[matches[name]]
+    ]
     if any(re.fullmatch(r"[<>]?\s*\d+,\d+", number.strip()) for number in numbers):
         entry["decimal"] = ","
         notes.append("decimal: numbers such as 12,5 were found; a comma for thousands would look the same")
     if "unit" in matches:
         notes.append("units found: " + ", ".join(sorted(set(values[matches["unit"]]))[:8]))
     comments = "".join(f"  # check: {note}\n" for note in notes)
-    return "sources:\n" + comments + yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    return (
+        "sources:\n"
+        + comments
+        + yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    )
 
 
 def _decode(path: Path) -> tuple[str, str]:
@@ -156,7 +180,9 @@ def _formats(record: Record, matches: dict[str, str], values: dict[str, list[str
         else:
             formats[key] = fitting[0]
             if len(fitting) > 1:
-                notes.append(f"{key}: {' and '.join(fitting[:3])} read every date alike: ask the sender which one it is")
+                notes.append(
+                    f"{key}: {' and '.join(fitting[:3])} read every date alike: ask the sender which one it is"
+                )
     return formats, notes
 
 

@@ -47,10 +47,15 @@ _RESPONSES = {
 }
 
 
+_UNREADABLE = 1e9  # no digit of so large a number means anything to a reader
+
+
 def fixed(value: Number | None, places: int = 1) -> str:
     """Round half up to ``places`` decimals, as a person would (0.25 -> 0.3); a missing value is NE."""
     if value is None:
         return NOT_ESTIMABLE
+    if abs(value) >= _UNREADABLE:
+        return f"{value:.1e}"
     # str() first: the shortest text of a float is the number that was meant, its binary expansion is not.
     rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     return f"{abs(rounded) if rounded == 0 else rounded:,f}".replace("-", "\u2212").replace(",", _NARROW_SPACE)

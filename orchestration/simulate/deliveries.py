@@ -188,7 +188,7 @@ def _encode(export: Export, header: str | None, lines: list[str]) -> bytes:
 
 
 def _refuse_other_content(path: Path, content: bytes) -> None:
-    if path.is_dir() or path.is_file() and path.read_bytes() != content:
+    if path.is_dir() or (path.is_file() and path.read_bytes() != content):
         raise UserError(f"{path}: is there already with other content. Simulate into an empty folder.")
 
 

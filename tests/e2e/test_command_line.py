@@ -20,7 +20,15 @@ def published(tmp_path_factory) -> Home:
 
 def test_run_ends_with_the_headline_numbers_and_where_to_look(published):
     done = published.sher2("run")
-    for word in ("loaded", "quarantined", "confirmed ORR", "median PFS", "hazard ratio", "warehouse.duckdb", "efficacy.html"):
+    for word in (
+        "loaded",
+        "quarantined",
+        "confirmed ORR",
+        "median PFS",
+        "hazard ratio",
+        "warehouse.duckdb",
+        "efficacy.html",
+    ):
         assert word in done.stdout
 
 
@@ -34,7 +42,9 @@ def test_sql_reads_each_mart_as_json(published, mart):
 
 
 def test_sql_json_has_plain_types(published):
-    done = published.sher2("sql", "select true as b, date '2024-01-02' as d, 1.50::decimal(9,2) as n, null as m", "--format", "json")
+    done = published.sher2(
+        "sql", "select true as b, date '2024-01-02' as d, 1.50::decimal(9,2) as n, null as m", "--format", "json"
+    )
     assert json.loads(done.stdout) == [{"b": True, "d": "2024-01-02", "n": 1.5, "m": None}]
 
 
@@ -67,7 +77,9 @@ def test_check_says_what_would_happen_and_takes_nothing_in(published, tmp_path):
     assert published.sher2("check", str(good)).returncode == 0
     refused = published.sher2("check", str(bad))
     assert refused.returncode == 2 and "visit_name" in refused.stdout
-    assert json.loads(published.sher2("status", "--json").stdout)["files"]["rejected"] == 2  # the two that the study planted
+    assert (
+        json.loads(published.sher2("status", "--json").stdout)["files"]["rejected"] == 2
+    )  # the two that the study planted
 
 
 def test_export_writes_every_table_as_parquet(published, tmp_path):

@@ -60,7 +60,13 @@ def test_schedule_sensor_and_command_line_run_the_same_job(definitions):
     assert definitions.get_sensor_def("arrivals").job_name == "pipeline"
     job = definitions.get_job_def("pipeline")
     materialised = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-    assert {"raw/lab_results", "marts/fct_response", "metrics/estimates", "warehouse", "reports/efficacy"} <= materialised
+    assert {
+        "raw/lab_results",
+        "marts/fct_response",
+        "metrics/estimates",
+        "warehouse",
+        "reports/efficacy",
+    } <= materialised
 
 
 def test_an_environment_may_leave_automation_out(tmp_path):

@@ -46,7 +46,8 @@ def test_no_row_of_the_small_set_disappears(small):
 
 def test_derived_overall_response_equals_the_reported_one_at_all_66_time_points(small):
     rows = small.sql(
-        "select evaluator, reader, count(*) as points, count(*) filter (where derived_response = reported_response) as equal"
+        "select evaluator, reader, count(*) as points,"
+        " count(*) filter (where derived_response = reported_response) as equal"
         " from marts.fct_response where reported_response is not null group by all order by all"
     )
     assert [(row["points"], row["equal"]) for row in rows] == [(22, 22)] * 3
@@ -54,7 +55,10 @@ def test_derived_overall_response_equals_the_reported_one_at_all_66_time_points(
 
 def test_without_serum_her2_its_parts_are_empty_and_say_why(small):
     assert small.value("select count(*) from marts.fct_her2_delta") == 0
-    caveats = small.sql("select distinct estimate, caveat from metrics.estimates where analysis = 'landmark' and statistic = 'hazard_ratio'")
+    caveats = small.sql(
+        "select distinct estimate, caveat from metrics.estimates"
+        " where analysis = 'landmark' and statistic = 'hazard_ratio'"
+    )
     assert caveats and all(row["estimate"] is None and row["caveat"] for row in caveats)
 
 

@@ -1,4 +1,4 @@
-"""`sher2 run` from a landing folder to published marts: nothing lost, nothing twice, whatever arrives and in whatever order."""
+"""`sher2 run` from a landing folder to published marts: nothing lost, nothing twice, in whatever order it arrives."""
 
 import os
 import random
@@ -37,17 +37,23 @@ def test_every_file_has_a_verdict(simulated, exports):
 
 
 def test_every_row_read_is_accepted_or_quarantined(simulated):
-    totals = simulated.sql("select sum(rows_read) as r, sum(rows_accepted) as a, sum(rows_quarantined) as q from ops.files")[0]
+    totals = simulated.sql(
+        "select sum(rows_read) as r, sum(rows_accepted) as a, sum(rows_quarantined) as q from ops.files"
+    )[0]
     assert totals["r"] == totals["a"] + totals["q"] > 0
     listed = simulated.value("select count(distinct (file_id, row_number)) from ops.quarantine")
-    assert listed == simulated.value("select sum(rows_quarantined) from ops.files where status in ('loaded', 'superseded')")
+    assert listed == simulated.value(
+        "select sum(rows_quarantined) from ops.files where status in ('loaded', 'superseded')"
+    )
 
 
 def test_quarantined_rows_name_file_row_field_value_rule_and_mend(simulated):
     rows = simulated.sql("select * from ops.quarantine")
     assert rows
     for row in rows:
-        assert row["path"] and row["row_number"] >= 1 and row["record"] and row["field"] and row["rule"] and row["message"]
+        assert (
+            row["path"] and row["row_number"] >= 1 and row["record"] and row["field"] and row["rule"] and row["message"]
+        )
 
 
 def test_landing_files_are_left_as_they_were(simulated, exports):
@@ -92,14 +98,18 @@ def test_a_lost_warehouse_is_rebuilt_from_the_lake(simulated):
 def test_the_published_file_is_replaced_not_written(simulated):
     with open(simulated.settings.warehouse, "rb") as reader:
         before = reader.read()
-        simulated.drop("clinical/ss_more.csv", "USUBJID,SSTESTCD,SSORRES,SSDTC,DOMAIN\nSIM-X,SURVSTAT,ALIVE,2024-01-01,SS\n")
+        simulated.drop(
+            "clinical/ss_more.csv", "USUBJID,SSTESTCD,SSORRES,SSDTC,DOMAIN\nSIM-X,SURVSTAT,ALIVE,2024-01-01,SS\n"
+        )
         simulated.run()
         reader.seek(0)
         assert reader.read() == before
     assert oct(simulated.settings.warehouse.stat().st_mode)[-3:] == "444"
 
 
-@pytest.mark.parametrize("folders", [(), ("lab",), ("imaging",), ("clinical",)], ids=["nothing", "lab", "imaging", "clinical"])
+@pytest.mark.parametrize(
+    "folders", [(), ("lab",), ("imaging",), ("clinical",)], ids=["nothing", "lab", "imaging", "clinical"]
+)
 def test_a_study_with_parts_missing_runs_and_says_what_is_missing(exports, tmp_path, folders):
     home = make_home(tmp_path)
     for folder in folders:
@@ -116,6 +126,9 @@ def test_the_home_is_held_by_one_run_at_a_time(home):
     from orchestration.errors import UserError
     from orchestration.locking import writer_lock
 
-    with writer_lock(home.settings.home), pytest.raises(UserError, match=str(os.getpid())):
-        with writer_lock(home.settings.home, timeout_seconds=0.2):
-            pass
+    with (
+        writer_lock(home.settings.home),
+        pytest.raises(UserError, match=str(os.getpid())),
+        writer_lock(home.settings.home, timeout_seconds=0.2),
+    ):
+        pass

@@ -306,9 +306,9 @@ def corners(tmp_path_factory) -> Home:
 @pytest.mark.parametrize(
     ("subject", "endpoint", "told"),
     [
-        ("MISSED", "PFS", "the event of 2025-10-28 is not counted: two or more missed assessments before the event. It"
-                          " comes 300 days after the start; with the last adequate assessment at the one planned for day"
-                          " 42, events count up to day 133"),
+        ("MISSED", "PFS", "the event of 2025-10-28 is not counted: two or more missed assessments before the event."
+                          " It comes 300 days after the start; with the last adequate assessment at the one planned"
+                          " for day 42, events count up to day 133"),
         ("MISSED", "PFS_OTHER_RULES", "sum 30.0 mm is 50.0 % and 10.0 mm above the nadir 20.0 mm of 2024-12-29"),
         ("DATED BACK", "PFS", "end, first progressive disease 2025-02-12 DAY 42: PD derived"),
         ("DATED BACK", "PFS", "new lesion YES: X1; X1 is uncertain here and certain later, so it is dated back"),

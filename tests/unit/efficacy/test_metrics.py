@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import orchestration.efficacy
-from orchestration.efficacy import marker, metrics, survival
+from orchestration.efficacy import marker, metrics, rates, survival
 from orchestration.efficacy.book import Book
 from orchestration.efficacy.cohort import Cohort
 from orchestration.errors import UserError
@@ -276,6 +276,86 @@ def test_a_rise_without_progression_is_a_false_alarm_and_ends_the_time_at_risk(l
     assert (found["events"], found["n"]) == (1, len(last))
     assert found["estimate"] == pytest.approx(365.25 / (last - 1).sum())
     assert found["ci_low"] < found["estimate"] < found["ci_high"]
+
+
+def test_strata_add_up_to_everybody_whose_stratum_is_known(linked, estimates):
+    rows = estimates.query("analysis == 'subgroup' and endpoint == 'ORR'")
+    for name in ("IHC", "hormone receptor", "baseline sHER2", "site"):
+        whole = pick(rows, stratum=name, statistic="heterogeneity_p")
+        parts = rows[rows["stratum"].str.startswith(f"{name}: ")]
+        assert len(parts) >= 2 and (parts["n"].sum(), parts["events"].sum()) == (whole["n"], whole["events"])
+    subjects, best = linked["dim_subject"].set_index("subject_id"), linked["fct_best_response"].set_index("subject_id")
+    mine = best[subjects["ihc_score"].reindex(best.index) == "2+"]
+    found = pick(rows, stratum="IHC: 2+")
+    assert (found["events"], found["n"]) == (mine["is_responder"].sum(), len(mine))
+
+
+def test_small_sites_are_taken_together(linked):
+    sites = linked["dim_subject"].assign(site_id=["A"] * 90 + ["B"] * 45 + list("CDEFGHIJKLMNOPQ"))
+    rows = metrics.compute({**linked, "dim_subject": sites}, study(), "b")["estimates"]
+    rows = rows[rows["stratum"].str.startswith("site: ") & (rows["endpoint"] == "ORR")]
+    assert dict(zip(rows["stratum"], rows["n"])) == {
+        "site: A": 90,
+        "site: B": 45,
+        "site: sites of fewer than 10 subjects": 15,
+    }
+
+
+def test_an_effect_in_one_stratum_only_is_an_interaction(linked):
+    subjects = linked["dim_subject"].set_index("subject_id")
+    her2, turned = linked["fct_her2_delta"], subjects["hormone_receptor_status"].eq("NEGATIVE")
+    turned[turned.index[::2]] = True
+    status = np.where(turned, "NEGATIVE", "POSITIVE")
+    other = {"dim_subject": linked["dim_subject"].assign(hormone_receptor_status=status)}
+    sign = np.where(her2["subject_id"].map(turned), -1, 1)
+    other["fct_her2_delta"] = her2.assign(log2_ratio=her2["log2_ratio"] * sign)
+    rows = metrics.compute({**linked, **other}, study(), "b")["estimates"]
+    for endpoint, statistic in (("PFS", "ratio_of_hazard_ratios"), ("ORR", "ratio_of_odds_ratios")):
+        mine = {"analysis": "interaction", "endpoint": endpoint, "stratum": "hormone receptor"}
+        assert pick(rows, **mine, statistic="interaction_p")["p_value"] < 0.01
+        found = pick(rows, **mine, statistic=statistic)
+        assert found["term"] == "log2_ratio x POSITIVE" and (found["estimate"] > 1) == (endpoint == "PFS")
+
+
+def test_the_other_cuts_are_the_flags_of_the_mart(linked, estimates):
+    her2 = linked["fct_her2_delta"].query("study_day > 1 and 15 <= study_day <= 50").groupby("subject_id").last()
+    best = linked["fct_best_response"].set_index("subject_id").join(her2, how="inner", rsuffix="_her2")
+    for column, term in (
+        ("is_at_most_77pct", "at_most_77pct"),
+        ("is_fall_55", "fall_55"),
+        ("is_normalised", "normalised"),
+    ):
+        known = best.dropna(subset=column)
+        cut, responds = known[column].astype(bool), known["is_responder"]
+        table = [[(part & side).sum() for side in (responds, ~responds)] for part in (cut, ~cut)]
+        found = pick(estimates, analysis="other cuts", endpoint="ORR", term=term)
+        estimate, _, _, p = rates.odds_ratio(np.array(table).tolist())
+        assert found["n"] == len(known)
+        assert (found["estimate"], found["p_value"]) == pytest.approx((estimate, p), nan_ok=True)
+        later = estimates.query("analysis == 'other cuts' and endpoint == 'PFS' and term == @term")
+        assert later["statistic"].tolist() == ["logrank_p", "hazard_ratio"]
+    assert np.isfinite(pick(estimates, analysis="other cuts", endpoint="ORR", term="at_most_77pct")["estimate"])
+
+
+def test_sensitivity_moves_what_is_below_the_limit_and_leaves_out_uncertain_draws(linked):
+    her2 = linked["fct_her2_delta"].copy()
+    changed = her2["study_day"] > 1
+    her2.loc[changed, ["is_bound", "is_below_lloq"]] = (
+        True  # every change but no baseline: one doubling shifts them all
+    )
+    first = her2["subject_id"].drop_duplicates().iloc[:20]
+    her2.loc[her2["subject_id"].isin(first) & her2["is_baseline"], "is_timing_unknown"] = True
+    rows = metrics.compute({**linked, "fct_her2_delta": her2}, study(), "b")["estimates"]
+    rows = rows.query("analysis == 'landmark' and endpoint == 'PFS' and statistic == 'hazard_ratio'")
+    main = pick(rows, stratum="week 6", term="log2_ratio")
+    shifted = pick(rows, stratum="week 6, below the limit as the limit")
+    assert shifted["estimate"] == pytest.approx(main["estimate"], rel=1e-6) and shifted["n"] == main["n"]
+    assert "changes with a value below the limit" in shifted["caveat"]
+    her2.loc[changed & (her2.index % 2 == 0), ["is_bound", "is_below_lloq"]] = False
+    other = metrics.compute({**linked, "fct_her2_delta": her2}, study(), "b")["estimates"]
+    found = pick(other, analysis="landmark", stratum="week 6, below the limit as the limit")
+    assert abs(found["estimate"] / main["estimate"] - 1) > 1e-3
+    assert main["n"] - 20 <= pick(rows, stratum="week 6, draws before the infusion for certain")["n"] < main["n"]
 
 
 def test_fifty_null_studies_reject_at_most_six_times(make_marts):

@@ -68,6 +68,15 @@ def test_an_empty_cell_gives_no_odds_ratio_but_the_limit_that_exists(table, know
     assert np.isnan(estimate) and np.isfinite([low, high]).sum() == known_limits
 
 
+def test_heterogeneity_is_pearsons_chi_square():
+    # three groups of 20 with 5, 10 and 15 successes: chi-square 10 on 2 df; a group of nobody does not count
+    assert rates.heterogeneity([5, 10, 15, 0], [20, 20, 20, 0]) == pytest.approx((np.exp(-5), 10))
+    for successes, totals in (([5], [20]), ([0, 0], [4, 5]), ([4, 5], [4, 5]), ([], [])):
+        assert np.isnan(rates.heterogeneity(successes, totals)).all()
+    with pytest.raises(ValueError, match=r"^successes"):
+        rates.heterogeneity([5, 6], [4, 6])
+
+
 def test_holm_equals_r_and_leaves_out_what_is_missing(reference):
     case = reference.results("rank_tests_multiplicity")["p_adjust"]
     np.testing.assert_allclose(rates.holm(case["p"]), case["holm"], atol=1e-12)
