@@ -34,7 +34,7 @@ def build_sensor(settings: Settings, study: Study) -> dg.SensorDefinition:
         job=pipeline,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Asks for a run when whole, stable files wait in the landing folder. A failed batch is asked for again,"
+        description="Asks for a run when whole, stable files wait in the landing folder; a failed batch is tried again,"
         f" {MAX_TRIES} times at most; what counts as loaded is decided by the lake, never by run history.",
     )
     def arrivals(context: dg.SensorEvaluationContext):

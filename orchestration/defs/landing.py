@@ -7,7 +7,7 @@ from orchestration.settings import LANDING_FOLDERS
 OWNERS = ["team:data-engineering"]
 
 _WHAT = {
-    "clinical": "Demography, exposure, visits, disposition, therapies, survival status, as EDC and sponsors export them.",
+    "clinical": "Demography, exposure, visits, disposition, therapies, survival, as EDC and sponsors export them.",
     "lab": "Serum HER2 and other laboratory results, as laboratory systems export them.",
     "imaging": "Lesions, measurements and reported responses, as imaging core labs and investigators export them.",
 }

@@ -49,7 +49,7 @@ def warehouse(home: Home) -> dg.MaterializeResult:
     key=["reports", "efficacy"],
     deps=[warehouse],
     group_name="publication",
-    description="reports/efficacy.html: one self-contained page, a CSV behind each figure, rendered from what is published.",
+    description="reports/efficacy.html: one self-contained page with a CSV behind each figure, from what is published.",
     owners=STATISTICIANS,
     kinds={"python", "matplotlib"},
 )

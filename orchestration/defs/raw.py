@@ -12,7 +12,7 @@ from orchestration.settings import LANDING_FOLDERS
 from orchestration.validation import suites
 
 _LEDGERS = {
-    "ledger": "One row per file and path: its verdict (loaded, rejected, duplicate), its batch, the rules that judged it.",
+    "ledger": "One row per file and path: verdict (loaded, rejected, duplicate), batch, the rules that judged it.",
     "quarantine": "One row per field that failed an expectation, with its value, the rule and the mend.",
     "validations": "One row per batch, suite and expectation: evaluated, unexpected, success.",
 }

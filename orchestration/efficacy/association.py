@@ -72,6 +72,16 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, fl
     return rho, float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half)), p
 
 
+def c_index(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
+    """Harrell's C alone, of checked arguments; NaN without a comparable pair."""
+    from lifelines.utils import concordance_index
+
+    try:
+        return float(concordance_index(time, -risk, event))  # it expects a score that grows with the time
+    except ZeroDivisionError:
+        return NAN
+
+
 def concordance(
     time: ArrayLike, event: ArrayLike, risk: ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -86,16 +96,13 @@ def concordance(
     Raises:
         ValueError: names the argument: missing values, lengths that differ.
     """
-    from lifelines.utils import concordance_index
-
     tail = (1 - inputs.confidence(level)) / 2
     time = inputs.durations("time", time)
     event = inputs.indicator("event", event, length=len(time))
     risk = inputs.numbers("risk", risk, length=len(time))
     n = len(time)
-    try:
-        estimate = float(concordance_index(time, -risk, event))  # it expects a score that grows with the time
-    except ZeroDivisionError:
+    estimate = c_index(time, event, risk)
+    if np.isnan(estimate):
         return NAN, NAN, NAN
     # All resamples at once, for lifelines one by one would take 6 s on 5,000 subjects. A column says how often each
     # subject was drawn.

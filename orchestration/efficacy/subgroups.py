@@ -13,7 +13,7 @@ from orchestration.efficacy.book import Book
 from orchestration.efficacy.outcomes import RESPONSES, no_assessments
 
 _SMALLEST_SITE = 10  # subjects; smaller sites are taken together
-_MOST_STRATA = 20  # with more of them a test of interaction asks for more terms than any study has events
+_EVENTS_PER_VARIABLE = 5  # below it no interaction is estimated (Vittinghoff and McCulloch 2007)
 
 
 def response_rates(book: Book) -> None:
@@ -77,13 +77,12 @@ def _interaction(book: Book, name: str, labels: pd.Series, frame: pd.DataFrame, 
         caveat=marker.no_marker(book),
         note=[marker.ASSOCIATION],
     )
-    reason = ""
-    if len(levels) < 2:
-        reason = "fewer than two strata"
-    elif len(levels) > _MOST_STRATA:
-        reason = f"{len(levels)} strata, more than {_MOST_STRATA}"
-    if reason:
-        write("interaction_p", caveat=[reason])
+    terms = 2 * len(levels)  # the two of the main model, and each stratum but the first with its product
+    events = int(known[flag].sum())
+    fewer = events if endpoint == "PFS" else min(events, len(known) - events)
+    if len(levels) < 2 or fewer < _EVENTS_PER_VARIABLE * terms:
+        few = f"{fewer} events (of the rarer outcome) for {terms} variables"
+        write("interaction_p", caveat=[f"not estimated: {'fewer than two strata' if len(levels) < 2 else few}"])
         return
     own = {level: (known["level"] == level).astype(float) for level in levels[1:]}
     products = {f"log2_ratio x {level}": own[level] * known["log2_ratio"] for level in own}

@@ -10,7 +10,7 @@ gives a median of 52, R 52.5, and a finite upper limit where R has none), the nu
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -321,6 +321,43 @@ def proportional_hazards_test(
     return pd.DataFrame({"term": terms, "chi2": chi2, "degrees_of_freedom": freedom, "p_value": chdtrc(freedom, chi2)})
 
 
+def refit(
+    frame: pd.DataFrame, stop: str, event: str, covariates: Sequence[str], coef: ArrayLike, draws: np.ndarray
+) -> np.ndarray:
+    """Coefficients of a fitted Cox model in resamples of its rows, for a bootstrap: lifelines takes 20 ms for each.
+
+    Newton steps from the fitted coefficients, on what :func:`proportional_hazards_test` is made of.
+
+    Args:
+        frame: without missing values; stop, event, covariates as in :func:`cox`.
+        coef: p coefficients that :func:`cox` found in ``frame``.
+        draws: (b, n) positions of the rows of each resample.
+
+    Returns:
+        (b, p) coefficients; NaN for a resample whose likelihood has no maximum.
+
+    Raises:
+        ValueError: as :func:`cox`.
+    """
+    sample = _Sample.of(frame, stop, event, covariates, None, None)
+    fitted = np.asarray(coef) * sample.scale
+    return np.array([_refit(sample, rows, fitted) for rows in draws]) / sample.scale
+
+
+def _refit(sample: "_Sample", rows: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    mine = replace(sample, x=sample.x[rows], stop=sample.stop[rows], event=sample.event[rows])
+    for _ in range(20 if mine.event.any() else 0):
+        residuals, variances = _moments(mine, beta)
+        try:
+            step = np.linalg.solve(variances.sum(axis=0), residuals.sum(axis=0))
+        except np.linalg.LinAlgError:
+            break
+        beta = beta + step
+        if np.abs(step).max() < 1e-8:
+            return beta
+    return np.full(len(beta), NAN)
+
+
 @dataclass(frozen=True)
 class _Sample:
     """The rows that count, checked: covariates centred and scaled to SD 1, so that no unit can harm the fit."""
@@ -485,7 +522,11 @@ def _over_risk_sets(sample: _Sample, values: np.ndarray) -> np.ndarray:
     tied, tie = np.unique(times, return_inverse=True)
     together = np.zeros((len(tied), *values.shape[1:]))
     np.add.at(together, tie, values[sample.event])
-    share = pd.Series(tie).groupby(tie).cumcount().to_numpy() / np.bincount(tie)[tie]
+    size = np.bincount(tie)
+    order = np.argsort(tie, kind="stable")
+    rank = np.empty(len(tie), dtype=int)
+    rank[order] = np.arange(len(tie)) - np.repeat(np.cumsum(size) - size, size)
+    share = rank / size[tie]
     return total - share.reshape(-1, *[1] * (values.ndim - 1)) * together[tie]
 
 

@@ -278,6 +278,15 @@ def test_a_rise_without_progression_is_a_false_alarm_and_ends_the_time_at_risk(l
     assert found["ci_low"] < found["estimate"] < found["ci_high"]
 
 
+def test_the_concordance_of_a_model_is_corrected_for_having_been_fitted(estimates, make_marts):
+    mine = {"analysis": "concordance", "endpoint": "PFS"}
+    linked = [pick(estimates, **mine, statistic=name)["estimate"] for name in ("c_index", "c_index_corrected")]
+    assert 0.6 < linked[1] < linked[0]
+    null = metrics.compute(make_marts(60, seed=5), study(), "b")["estimates"]
+    apparent, corrected = (pick(null, **mine, statistic=name)["estimate"] for name in ("c_index", "c_index_corrected"))
+    assert apparent - corrected > 2 * (linked[0] - linked[1])
+
+
 def test_strata_add_up_to_everybody_whose_stratum_is_known(linked, estimates):
     rows = estimates.query("analysis == 'subgroup' and endpoint == 'ORR'")
     for name in ("IHC", "hormone receptor", "baseline sHER2", "site"):

@@ -252,6 +252,16 @@ def test_cox_agrees_with_statsmodels_where_strata_and_stretches_come_together(re
     np.testing.assert_allclose(ours["se"], theirs.bse, rtol=1e-5)
 
 
+def test_a_refit_is_the_model_of_the_resample(reference):
+    lung, terms = reference.sample("lung"), ["age", "sex"]
+    draws = np.random.default_rng(2).integers(len(lung), size=(3, len(lung)))
+    found = survival.refit(lung, "stop", "event", terms, survival.cox(lung, "stop", "event", terms)["coef"], draws)
+    expected = [survival.cox(lung.iloc[rows], "stop", "event", terms)["coef"] for rows in draws]
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    nobody = np.flatnonzero(~lung["event"])[None, :5]
+    assert np.isnan(survival.refit(lung, "stop", "event", terms, [0, 0], nobody)).all()
+
+
 def test_a_stratum_of_one_row_says_nothing(reference):
     heart = reference.sample("heart").assign(stratum="most")
     alone = heart.iloc[:1].assign(stratum="alone")
