@@ -297,7 +297,7 @@ def test_visits_against_their_windows(home):
 
 # sum, baseline, nadir before, % of baseline, % of nadir, target, non-target, overall
 RESPONSES = [
-    ("H1", "2024-01-03", 100, 100, None, None, None, None, None, None),
+    ("H1", "2024-01-03", 100, 100, None, 0, None, None, None, None),
     # 40 + 30 (3.0 cm): 10 x 70 = 7 x 100, exactly 70 %: PR
     ("H1", "2024-02-19", 70, 100, 100, -30, -30, "PR", "NA", "PR"),
     ("H1", "2024-04-01", 65, 100, 70, -35, -7.1429, "PR", "NA", "PR"),
@@ -308,8 +308,8 @@ RESPONSES = [
     ("H2", "2024-02-21", 50, 50, 50, 0, 0, "SD", "NA", "SD"),
     ("H3", "2024-02-21", 20, 30, 30, -33.3333, -33.3333, "PR", "NA", "PR"),
     ("H3", "2024-04-03", 50, 30, 20, 66.6667, 150, "PD", "NA", "PD"),
-    ("H4", "2024-02-21", None, None, None, None, None, "NA", "NON-CR/NON-PD", "NON-CR/NON-PD"),
-    ("H4", "2024-04-03", None, None, None, None, None, "NA", "NON-CR/NON-PD", "PD"),  # a new lesion
+    ("H4", "2024-02-21", None, None, None, None, None, None, "NON-CR/NON-PD", "NON-CR/NON-PD"),
+    ("H4", "2024-04-03", None, None, None, None, None, None, "NON-CR/NON-PD", "PD"),  # a new lesion
 ]
 
 
