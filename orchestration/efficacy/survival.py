@@ -23,7 +23,7 @@ NAN = float("nan")
 TRANSFORMS = ("km", "rank", "identity")
 
 _TOLERANCE = 1.5e-8  # a product of fractions misses 0.5 by rounding; R's survfit allows the same
-_FLAT = 1e3  # a standard error so large (per SD of the covariate) means that the likelihood has no maximum
+_FLAT = 5.0  # a standard error so large (per SD of the covariate) means that the likelihood has no usable maximum
 
 # How exactly lifelines is to fit, from the best on. Its own default stops a step early: the coefficients of veteran
 # (trt, karno, cell type) are then 5e-6 off R's, with the first of these 5e-15. The others are for a model with a term
