@@ -175,3 +175,81 @@ def test_admiral_cases_that_apply(build_warehouse, admiral, ends_with_the_study)
         assert start == (theirs.get("STARTDT") or theirs["STARTDTM"][:10]), item
         text = theirs.get("EVNTDESC") or theirs.get("EVENTDESC")
         assert text is None or reason.startswith(REASONS[text]), (item, reason)
+
+
+# --- the large public study: a table programmed independently in SAS and R ----------------------------------------------
+
+ARMS = {"Placebo": "Placebo", "Low": "Xanomeline Low Dose", "High": "Xanomeline High Dose"}
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[tuple[str, str], str]:
+    return {
+        (row["statistic"], row["arm (TRT01P)"]): row["value"] for row in reference("published_tlf_dual_programmed.csv")
+    }
+
+
+@pytest.fixture(scope="module")
+def outcomes(build_warehouse, tmp_path_factory) -> pd.DataFrame:
+    """A treated subject a row: best response and PFS of the accepted reader as reported; SD counts from study day 42.
+
+    Arms are the planned ones, as in the table: 12 subjects were given another dose, which is what our marts tell.
+    """
+    study = Study.model_validate({
+        "response": {"evaluator": "INDEPENDENT ASSESSOR", "basis": "reported", "duration_window_days": 1}
+    })  # fmt: skip
+    records = public_study("onco", tmp_path_factory.mktemp("large"))
+    warehouse = build_warehouse(records, study, checks=())
+    found = warehouse.rows("""
+        select subject_id, best_overall_response, duration_days, is_event
+        from marts.fct_best_response inner join marts.fct_time_to_event using (subject_id, evaluator)
+        where evaluator = 'INDEPENDENT ASSESSOR' and endpoint = 'PFS'
+    """)
+    with (SHARED / "samples" / "sdtm" / "dm.csv").open(newline="", encoding="utf-8") as file:
+        planned = {row["USUBJID"]: row["ARM"] for row in csv.DictReader(file)}
+    frame = pd.DataFrame(found, columns=["subject_id", "best_response", "days", "is_event"])
+    short = {name: arm for arm, name in ARMS.items()}
+    return frame.assign(arm=frame["subject_id"].map(planned).map(short), is_responder=frame["best_response"].isin(["CR", "PR"]))
+
+
+def of_arm(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:
+    return outcomes if arm == "Total" else outcomes[outcomes["arm"] == arm]
+
+
+def limits(estimate: float, low: float, high: float, digits: int) -> str:
+    return f"{estimate:.{digits}f} ({low:.{digits}f};{high:.{digits}f})"
+
+
+def test_best_responses_of_the_independently_programmed_table(outcomes, table):
+    published = {name.split()[1]: int(value) for (name, _), value in table.items() if name.startswith("BOR ")}
+    assert Counter(outcomes["best_response"]) == published
+
+
+@pytest.mark.parametrize("arm", [*ARMS, "Total"])
+def test_response_rates_of_the_independently_programmed_table(outcomes, table, arm):
+    responders = of_arm(outcomes, arm)["is_responder"]
+    assert f"{responders.sum()}/{len(responders)}" == table["ORR x/n", arm]
+    low, high = rates.proportion_ci(int(responders.sum()), len(responders))
+    assert f"{100 * low:.1f};{100 * high:.1f}" == table["ORR Clopper-Pearson 95%", arm]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_progression_free_survival_of_the_independently_programmed_table(outcomes, table, arm):
+    subjects = of_arm(outcomes, arm)
+    assert int(subjects["is_event"].sum()) == int(table["PFS events", arm])
+    curve = survival.kaplan_meier(subjects["days"], subjects["is_event"])
+    assert limits(*survival.quantile(curve), 0) == table["PFS median (95% log-log CI)", arm]
+    for row in survival.rate_at(curve, [60, 120, 180]).itertuples():
+        published = table[f"PFS rate d{row.time:.0f}", arm]
+        ours = limits(row.survival, row.ci_low, row.ci_high, 3).replace("nan", "NE")
+        assert ours.replace("NE (NE;NE)", "NE") == published, row
+
+
+@pytest.mark.parametrize("arm", ["Low", "High"])
+def test_comparisons_of_the_independently_programmed_table(outcomes, table, arm):
+    pair = outcomes[outcomes["arm"].isin(["Placebo", arm])].assign(is_active=outcomes["arm"] == arm)
+    (row,) = survival.cox(pair.astype({"is_active": float}), "days", "is_event", ["is_active"]).itertuples()
+    ratio = limits(row.hazard_ratio, row.ci_low, row.ci_high, 3)
+    assert ratio == table["HR vs Placebo (pairwise Cox, Efron)", arm]
+    _, _, p_value = survival.logrank(pair["days"], pair["is_event"], pair["is_active"])
+    assert f"{p_value:.3f}" == table["log-rank p vs Placebo (pairwise)", arm]
