@@ -142,11 +142,11 @@ def _headline_numbers(settings: Settings, study: Study) -> list[str]:
             ).fetchone()
             lines.append(f"{label:<14}{_number(row, factor, unit)}")
         row = connection.execute(find + "is_primary and statistic = 'hazard_ratio' limit 1").fetchone()
-    label = (
-        f"hazard ratio of progression or death per doubling of serum HER2 ({study.analysis.primary.replace('_', ' ')})"
-    )
     p = "" if row is None or row[3] is None else ", p < 0.001" if row[3] < 0.001 else f", p = {row[3]:.3f}"
-    return [*lines, f"{label}: {_number(row, 1, '', digits=2)}{p}"]
+    lines.append(f"hazard ratio  {_number(row, 1, '', digits=2)}{p}")
+    what = f"of progression or death per doubling of serum HER2, {study.analysis.primary.replace('_', ' ')}"
+    caveat = f" ({row[6]})" if row is not None and row[0] is not None and row[6] else ""
+    return [*lines, f"              {what}{caveat}"]
 
 
 def _number(row: tuple | None, factor: float, unit: str, digits: int = 1) -> str:

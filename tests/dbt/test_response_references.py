@@ -153,6 +153,34 @@ def test_small_public_set_derives_what_was_reported(small_set):
     assert small_set.value("select count(*) from ops.findings where kind = 'disagreement'") == 0
 
 
+def test_small_public_set_gives_the_published_overall_responses_and_progressions(small_set):
+    """OVR and PD of the published ADaM. Its clinical benefit (CB, CCB) starts on day 42, ours on day 168."""
+    published = {
+        (row["USUBJID"], row["AVISIT"]): (row["AVALC"], row["ADT"])
+        for row in reference("published_adrs_small_set.csv")
+        if row["PARAMCD"] == "OVR"
+    }
+    ours = {
+        (subject, visit): (response, assessed_on)
+        for subject, visit, response, assessed_on in small_set.rows("""
+            select subject_id, visit_name, overall_response, assessed_on::text from marts.fct_response
+            where evaluator = 'INVESTIGATOR' and not is_baseline
+        """)
+    }
+    assert len(published) == 22
+    # a response dated 2014-02 only: they take the month's last day, we the full date of that visit's measurements
+    differing = {key: (ours[key], published[key]) for key in published if ours[key] != published[key]}
+    assert differing == {("01-701-1015", "WEEK 6"): (("NE", "2014-02-12"), ("NE", "2014-02-28"))}
+    progressions = dict(
+        small_set.rows("""
+        select subject_id, progression_on::text from intermediate.int_first_progression where evaluator = 'INVESTIGATOR'
+    """)
+    )
+    for row in reference("published_adrs_small_set.csv"):
+        if row["PARAMCD"] == "PD":
+            assert progressions.get(row["USUBJID"], "") == row["ADT"], row
+
+
 def test_small_public_set_gives_the_published_best_responses(small_set):
     """BOR, CBOR, RSP and CRSP of the published ADaM, dates included (it counts SD from day 42 without a window)."""
     published = {
