@@ -33,7 +33,7 @@ test: setup
 
 lint: setup
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check orchestration benchmarks
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -65,6 +65,9 @@ class NodeResult:
         return self.status in {"error", "fail", "skipped", "runtime error"}
 
 
+_parsed: dict = {}  # fingerprint -> dbt's manifest: what this process has parsed, it need not read again
+
+
 class DbtFailed(Exception):
     """dbt could not start at all; what it said."""
 
@@ -88,7 +91,8 @@ class Dbt:
         path, mark = self.target / "manifest.json", self.target / "manifest.sha256"
         fingerprint = self._fingerprint()
         if not (path.exists() and mark.exists() and mark.read_text() == fingerprint):
-            self._invoke("parse")
+            _parsed.clear()
+            _parsed[fingerprint] = self._invoke("parse")
             mark.write_text(fingerprint)
         return path
 
@@ -100,7 +104,10 @@ class Dbt:
         """
         self.database.unlink(missing_ok=True)
         self.database.with_name(self.database.name + ".wal").unlink(missing_ok=True)
-        return self._invoke("build", "--exclude-resource-type", "unit_test", progress=progress)
+        results = self._invoke("build", "--exclude-resource-type", "unit_test", progress=progress).results
+        return [
+            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in results
+        ]
 
     def write_catalog(self, folder: Path) -> Path:
         """dbt docs as one self-contained page, from the private file as it was last built."""
@@ -112,7 +119,7 @@ class Dbt:
         temporary.replace(page)
         return page
 
-    def _invoke(self, *arguments: str, progress: Progress | None = None) -> list[NodeResult]:
+    def _invoke(self, *arguments: str, progress: Progress | None = None):
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
@@ -128,18 +135,15 @@ class Dbt:
             "--target-path", str(self.target), "--log-path", str(self.target),
             "--vars", json.dumps(self.vars, sort_keys=True),
         ]  # fmt: skip
+        runner = dbtRunner(manifest=_parsed.get(self._fingerprint()), callbacks=[_tell(progress)] if progress else [])
         try:
-            outcome = dbtRunner(callbacks=[_tell(progress)] if progress else []).invoke(command)
+            outcome = runner.invoke(command)
         finally:
             # dbt keeps its connection, and with it DuckDB's lock on the file, for the life of the process.
             DuckDBConnectionManager.close_all_connections()
         if outcome.exception is not None:
             raise DbtFailed(f"dbt {arguments[0]}: {outcome.exception}") from outcome.exception
-        results = getattr(outcome.result, "results", None) if arguments[0] == "build" else None
-        return [
-            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures)
-            for r in results or []
-        ]
+        return outcome.result
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(self.vars, sort_keys=True).encode())
