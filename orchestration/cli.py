@@ -23,7 +23,7 @@ class _Commands(click.Group):
             _fail(str(error), 2, context)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - the last line of defence
+        except Exception as error:
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             _fail(f"{text} (this is our mistake, not yours; sher2 --debug shows where)", 1, context)
 
@@ -53,8 +53,14 @@ def simulate(out: Path, subjects: int, seed: int, layout: str, null: bool) -> No
     from orchestration.simulate import write_study
 
     with _shown_progress():
-        write_study(out, subjects, seed, layout=layout, null=null,
-                    progress=lambda done, total, text: progress.tell(f"simulating: {done} of {total} {text}"))
+        write_study(
+            out,
+            subjects,
+            seed,
+            layout=layout,
+            null=null,
+            progress=lambda done, total, text: progress.tell(f"simulating: {done} of {total} {text}"),
+        )
     files = [path for path in out.rglob("*") if path.is_file()]
     click.echo(f"{subjects} subjects in {len(files)} files below {out}")
 
@@ -125,8 +131,8 @@ def quarantine(as_json: bool, as_csv: bool) -> None:
         click.echo("nothing is quarantined")
     else:
         for row in rows:
-            place = f"{row['path']}, row {row['row_number']}" if row["row_number"] is not None else row["path"]
-            click.echo(f"{place}: {row['record'] or 'file'}.{row['field'] or '-'} = {row['value']!r} [{row['rule']}] {row['message']}")
+            # a row's message names its file, row, field and value already
+            click.echo(row["message"] if row["row_number"] is not None else f"{row['path']}: {row['message']}")
 
 
 @main.command()
@@ -175,8 +181,12 @@ def reprocess(sha: str) -> None:
 
 
 @main.command()
-@click.option("--parquet", "parquet", type=click.Path(file_okay=False, path_type=Path), help="All marts and metrics as Parquet.")
-@click.option("--adam", "adam", type=click.Path(file_okay=False, path_type=Path), help="Analysis datasets for the statistician.")
+@click.option(
+    "--parquet", "parquet", type=click.Path(file_okay=False, path_type=Path), help="All marts and metrics as Parquet."
+)
+@click.option(
+    "--adam", "adam", type=click.Path(file_okay=False, path_type=Path), help="Analysis datasets for the statistician."
+)
 def export(parquet: Path | None, adam: Path | None) -> None:
     """Write what is published into a folder."""
     if adam is None and parquet is None:
@@ -232,7 +242,9 @@ def trace(subject: str, endpoint: str | None, evaluator: str | None, as_json: bo
     from orchestration.tracing import trace as trace_subject
 
     settings = Settings.from_environment()
-    content = trace_subject(settings, load_study(settings.study_file), subject, endpoint and endpoint.upper(), evaluator)
+    content = trace_subject(
+        settings, load_study(settings.study_file), subject, endpoint and endpoint.upper(), evaluator
+    )
     click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else as_text(content))
 
 

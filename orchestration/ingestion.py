@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from orchestration import datadocs, exports
 from orchestration.errors import UserError
+from orchestration.exports import layouts
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
 from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, scan
@@ -158,7 +159,7 @@ def ingest(settings: Settings, study: Study, progress: Progress | None = None, t
         shutil.rmtree(leftover)
     found, held = _kept(settings, study, lake, tell, trust_memory)
     result = Ingested(held=held)
-    rules, done = rules_hash(study), set()
+    rules, done = _Rules(study), set()
     while due := [item for item in _due(lake, found, rules) if (item.path, item.file_id) not in done]:
         total = len(result.files) + len(due)
 
@@ -166,7 +167,7 @@ def ingest(settings: Settings, study: Study, progress: Progress | None = None, t
             tell(len(result.files), total, text)
 
         items = _next_batch(due, lake.dead_attempts(), study.ingest.max_attempts)
-        batch, verdicts, counts = _take_in(settings, study, lake, items, say)
+        batch, verdicts, counts = _take_in(settings, study, lake, items, rules, say)
         done.update((item.path, item.file_id) for item in verdicts)
         result.files += verdicts
         result.batches.append(batch)
@@ -253,7 +254,7 @@ def _ready(settings: Settings, study: Study) -> tuple[list[_Item], list[Held]]:
         memory.remember(arrival, sha)
         found.append((arrival, sha))
     memory.save()
-    return _due(Lake(settings), found, rules_hash(study)), held
+    return _due(Lake(settings), found, _Rules(study)), held
 
 
 def _sha(parts: Iterator[bytes]) -> str:
@@ -279,7 +280,21 @@ def _whole(settings: Settings, study: Study, patience: float) -> tuple[list[Arri
     return settled, held + [Held(path, reason) for path in sorted(waiting)], memory
 
 
-def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: str) -> list[_Item]:
+class _Rules:
+    """Hashes of the rules in force: ``all``, and those that concern a file at a path."""
+
+    def __init__(self, study: Study):
+        self.all = rules_hash(study)
+        self._study, self._by_sources = study, {}
+
+    def own(self, path: str) -> str:
+        sources = tuple(source.name for source in layouts.declared(path, self._study))
+        if sources not in self._by_sources:
+            self._by_sources[sources] = rules_hash(self._study, path)
+        return self._by_sources[sources]
+
+
+def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: _Rules) -> list[_Item]:
     """What is to be decided, by path: new deliveries, then files to be judged again."""
     rows = list(lake.deliveries().itertuples())
     verdicts = {row.file_id: row for row in rows if row.status != "duplicate"}
@@ -294,8 +309,12 @@ def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: str) -> list[_Item
     asked = lake.asked()
 
     def is_old(row) -> bool:
-        could_change = row.status == "rejected" or row.rows_quarantined > 0
-        return row.batch < asked[row.file_id] or (could_change and row.rules_hash != rules)
+        is_whole = row.status == "loaded" and row.rows_quarantined == 0
+        return (
+            row.batch < asked[row.file_id]
+            or row.own_rules_hash != rules.own(row.path)
+            or (row.rules_hash != rules.all and not is_whole)
+        )
 
     items = []
     for arrival, sha in found:
@@ -333,14 +352,13 @@ def _next_batch(due: list[_Item], dead: dict[str, int], max_attempts: int) -> li
 
 
 def _take_in(
-    settings: Settings, study: Study, lake: Lake, items: list[_Item], say: Callable[[str], None]
+    settings: Settings, study: Study, lake: Lake, items: list[_Item], rules: _Rules, say: Callable[[str], None]
 ) -> tuple[int, list[Verdict], dict[str, Counts]]:
     """Judge a batch and commit it under the number that is returned.
 
     Files beyond the bound of rows, and copies of a file that is refused, stay due.
     """
     number, now = lake.next_batch(), datetime.now(UTC)
-    rules = rules_hash(study)
     by_key = {(item.path, item.file_id): item for item in items}
     try:
         opened = _open(settings, study, lake, [item for item in items if not item.is_known], say)
@@ -514,11 +532,12 @@ def _lake_rows(record: str, parts: list[_Rows], batch: int, received: dict[str, 
     return pa.concat_tables(tables)
 
 
-def _ledger_row(verdict: Verdict, item: _Item, rules: str, now: datetime) -> dict:
+def _ledger_row(verdict: Verdict, item: _Item, rules: _Rules, now: datetime) -> dict:
     own = {name: value for name, value in asdict(verdict).items() if name in LEDGER_SCHEMA.names}
     return own | {
         "bytes": item.bytes,
         "received_at": item.received_at or now,
-        "rules_hash": rules,
+        "rules_hash": rules.all,
+        "own_rules_hash": rules.own(item.path),
         "sequence": item.sequence,
     }

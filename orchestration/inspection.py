@@ -188,11 +188,7 @@ def check_file(settings: Settings, study: Study, path: Path) -> FileVerdict:
         f"{path}: would load as {verdict.layout}: {verdict.rows_read} rows read,"
         f" {verdict.rows_accepted} accepted, {verdict.rows_quarantined} quarantined"
     ]
-    lines += [
-        f"  row {fault.row_number}: {fault.message}"
-        for fault in verdict.faults.itertuples()
-        if fault.severity != "info"
-    ]
+    lines += [f"  {fault.message}" for fault in verdict.faults.itertuples() if fault.severity != "info"]
     return FileVerdict(True, "\n".join(lines))
 
 

@@ -52,6 +52,7 @@ LEDGER_SCHEMA = pa.schema(
         "rows_accepted": pa.int64(),
         "rows_quarantined": pa.int64(),
         "rules_hash": pa.string(),
+        "own_rules_hash": pa.string(),  # of the rules that concern this file
         "batch": pa.int64(),
         "sequence": pa.int64(),
     }
@@ -312,7 +313,7 @@ class Lake:
             .to_dict()
         )
         verdicts = sorted(
-            [item.file_id, item.status, item.rules_hash, item.source, exported.get(item.file_id, [])]
+            [item.file_id, item.status, item.own_rules_hash, item.source, exported.get(item.file_id, [])]
             for item in _verdicts(rows).itertuples()
         )
         places = rows.groupby(["path", "file_id"], as_index=False)["sequence"].max().sort_values("sequence")

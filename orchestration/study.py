@@ -162,6 +162,11 @@ class Response(_Model):
     max_targets: Days = 5
     max_targets_per_organ: Days = 2
 
+    @field_validator("evaluator")
+    @classmethod
+    def _as_in_the_data(cls, value: str) -> str:
+        return " ".join(value.upper().split())
+
 
 class ProgressionFreeSurvival(_Model):
     rules: Literal["fda", "ema"] = "fda"
@@ -319,11 +324,11 @@ class Study(_Model):
     @property
     def reading_hash(self) -> str:
         """sha256 of the part that decides how an export is read and judged."""
-        return _hash(
-            self.model_dump(
-                mode="json", include={"study": {"timezone"}, "ingest": True, "analytes": True, "sources": True}
-            )
-        )
+        keys = {"study": {"timezone"}, "ingest": True, "analytes": True, "sources": True}
+        content = self.model_dump(mode="json", include=keys)
+        for analyte in content["analytes"].values():
+            del analyte["cutoff_ng_ml"]  # a matter of analysis
+        return _hash(content)
 
 
 def _hash(content: dict) -> str:

@@ -36,10 +36,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.exports import READER_VERSION
+from orchestration.exports import READER_VERSION, layouts
 from orchestration.exports.records import RECORDS, UNREADABLE
 from orchestration.settings import DBT_PROJECT, EXPECTATIONS
-from orchestration.study import Study
+from orchestration.study import Ingest, Study
 
 FRAME_ROWS = 250_000
 """Rows that are judged at once: bounds the memory of the pandas frame that Great Expectations needs."""
@@ -117,12 +117,18 @@ def suites() -> dict[str, list[dict]]:
     return {record: [asdict(check) for check in _checks(record)] for record in RECORDS}
 
 
-def rules_hash(study: Study) -> str:
-    """sha256 of all that decides how bytes are read and judged: when it changes, what was refused is judged again."""
+def rules_hash(study: Study, path: str | None = None) -> str:
+    """sha256 of all that decides how bytes are read and judged: when it changes, what was refused is judged again.
+
+    With ``path``, only of what concerns a whole file there, that is of the sources those that fit its path: when this
+    changes, what was accepted may read differently and is judged again, too.
+    """
+    if path is not None:
+        study = study.model_copy(update={"sources": layouts.declared(path, study), "ingest": Ingest()})
     digest = hashlib.sha256(f"{READER_VERSION}\n{study.reading_hash}\n".encode())
     files = [EXPECTATIONS / f"{record}.json" for record in RECORDS] + [_seed_file(name) for name in SEEDS]
-    for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

@@ -26,8 +26,20 @@ _ISO = (
     rf"(?P<year>{_YEAR})(?P<month>{_MONTH})(?P<day>{_DAY}){_TIME}",
 )
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_MONTH_NAMES = ("January", "February", "March", "April", "May", "June",
-                "July", "August", "September", "October", "November", "December")
+_MONTH_NAMES = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _TOKENS = {
     "Y": rf"(?P<year>{_YEAR})",
     "y": r"(?P<year>\d\d)",

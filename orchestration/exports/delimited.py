@@ -41,9 +41,13 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     """
     size, limit = path.stat().st_size, study.ingest.max_file_mb
     if size > limit << 20:
-        raise Rejected("too_large", (
-            f"{name}: {size >> 20} MB, more than ingest.max_file_mb ({limit}) of study.yaml allows. "
-            "Split the export, or raise the limit."))
+        raise Rejected(
+            "too_large",
+            (
+                f"{name}: {size >> 20} MB, more than ingest.max_file_mb ({limit}) of study.yaml allows. "
+                "Split the export, or raise the limit."
+            ),
+        )
     raw = pa.memory_map(str(path)).read_buffer() if size else pa.py_buffer(b"")
     text, plan = layouts.choose(name, lambda delimiter, encoding: Text.opened(raw, name, delimiter, encoding), study)
     table = _table(text, plan, study)
@@ -70,32 +74,44 @@ class Text:
             Rejected: there is none that could be read.
         """
         if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
-            raise Rejected("declaration", (
-                f"study.yaml: sources: delimiter {delimiter!r} must be one ASCII character, and no quotation mark."))
-        head = bytes(raw[:MAX_LINE_BYTES + 1])
+            raise Rejected(
+                "declaration",
+                (f"study.yaml: sources: delimiter {delimiter!r} must be one ASCII character, and no quotation mark."),
+            )
+        head = bytes(raw[: MAX_LINE_BYTES + 1])
         whole = len(head) == raw.size
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not _is_utf16(encoding):
-            raise Rejected("encoding", (
-                f"{name}: line 1: the file is UTF-16. Save it as UTF-8, or declare encoding: utf-16 in study.yaml."))
+            raise Rejected(
+                "encoding",
+                (f"{name}: line 1: the file is UTF-16. Save it as UTF-8, or declare encoding: utf-16 in study.yaml."),
+            )
         if not head.removeprefix(codecs.BOM_UTF8).strip():
             raise Rejected("empty", f"{name}: the file is empty. Export it again.")
         if not whole and not _LINE_END.search(head):
-            raise Rejected("line_too_long", (
-                f"{name}: line 1 is longer than {MAX_LINE_BYTES >> 20} MB. "
-                "Export it again with an end of line after each row."))
+            raise Rejected(
+                "line_too_long",
+                (
+                    f"{name}: line 1 is longer than {MAX_LINE_BYTES >> 20} MB. "
+                    "Export it again with an end of line after each row."
+                ),
+            )
         lines = list(io.StringIO(head.decode(encoding, errors="replace").removeprefix("\ufeff"), newline=""))
         if "\0" in lines[0]:
             raise Rejected("encoding", f"{name}: line 1: NUL bytes in the heading. Save the file as UTF-8 text.")
         if lines[0].count(delimiter) >= MAX_COLUMNS:
-            raise Rejected("too_wide", (
-                f"{name}: line 1: more than {MAX_COLUMNS:,} columns. Export only the columns that are needed."))
+            raise Rejected(
+                "too_wide",
+                (f"{name}: line 1: more than {MAX_COLUMNS:,} columns. Export only the columns that are needed."),
+            )
         rows = csv.reader(lines if whole else lines[:-1], delimiter=delimiter)
         try:
             headings = next(row for row in rows if row)
             heading_lines = rows.line_num
         except (csv.Error, StopIteration):
-            raise Rejected("unclosed_quote", (
-                f"{name}: line 1: a quotation mark in the heading is never closed. Mend the heading.")) from None
+            raise Rejected(
+                "unclosed_quote",
+                (f"{name}: line 1: a quotation mark in the heading is never closed. Mend the heading."),
+            ) from None
         return cls(name, raw, delimiter, encoding, headings, heading_lines, _first_rows(rows))
 
     def sample(self, heading: str) -> list[str]:
@@ -133,9 +149,13 @@ def _table(text: Text, plan: Plan, study: "Study") -> pa.Table:
     if plan.finish:
         table = plan.finish(table)
     if table.num_rows + len(ragged) != records:
-        raise Rejected("record_count", (
-            f"{text.name}: {records:,} records by their ends, but {table.num_rows + len(ragged):,} by their fields. "
-            "Look for stray quotation marks, and export again."))
+        raise Rejected(
+            "record_count",
+            (
+                f"{text.name}: {records:,} records by their ends, {table.num_rows + len(ragged):,} by their fields. "
+                "Look for stray quotation marks, and export again."
+            ),
+        )
     numbers = np.delete(np.arange(1, records + 1), [row.number - 1 for row in ragged])
     table = table.append_column("_row_number", pa.array(numbers, pa.int64()))
     return pa.concat_tables([table, _ragged_table(ragged, table.schema)]) if ragged else table
@@ -144,14 +164,16 @@ def _table(text: Text, plan: Plan, study: "Study") -> pa.Table:
 def _ragged_table(ragged: list[pa.csv.InvalidRow], into: pa.Schema) -> pa.Table:
     columns = {name: pa.nulls(len(ragged), into.field(name).type) for name in into.names}
     columns["_source"] = pa.array([[("(line)", row.text)] for row in ragged], SOURCE)
-    columns["_misread"] = pa.array([
-        f"{row.actual_columns} fields where the heading has {row.expected_columns}" for row in ragged])
+    columns["_misread"] = pa.array(
+        [f"{row.actual_columns} fields where the heading has {row.expected_columns}" for row in ragged]
+    )
     columns["_row_number"] = pa.array([row.number for row in ragged], pa.int64())
     return pa.table(columns, schema=into)
 
 
 def _batches(body: pa.Buffer, text: Text, ragged: list[pa.csv.InvalidRow]) -> Iterator[pa.RecordBatch]:
     """The rows as text columns; rows with a wrong number of fields go to ``ragged``."""
+
     def set_aside(row: pa.csv.InvalidRow) -> str:
         ragged.append(row)
         return "skip" if len(ragged) <= MAX_RAGGED_ROWS else "error"
@@ -160,19 +182,25 @@ def _batches(body: pa.Buffer, text: Text, ragged: list[pa.csv.InvalidRow]) -> It
         with pa.csv.open_csv(
             pa.BufferReader(body),
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=text.headings),
-            parse_options=pa.csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=_has_quotes(body),
-                                              invalid_row_handler=set_aside),
-            convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(text.headings, pa.string()),
-                                                  check_utf8=False, strings_can_be_null=False),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=text.delimiter, newlines_in_values=_has_quotes(body), invalid_row_handler=set_aside
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(text.headings, pa.string()), check_utf8=False, strings_can_be_null=False
+            ),
         ) as reader:
             yield from (batch for batch in reader if batch.num_rows)
     except pa.ArrowInvalid:
         if len(ragged) <= MAX_RAGGED_ROWS:
             raise
-        raise Rejected("ragged_rows", (
-            f"{text.name}: more than {MAX_RAGGED_ROWS:,} rows have not the heading's {len(text.headings)} fields, the "
-            f"first is row {ragged[0].number:,} with {ragged[0].actual_columns}. Check the delimiter, and decimal "
-            "commas without quotation marks.")) from None
+        raise Rejected(
+            "ragged_rows",
+            (
+                f"{text.name}: more than {MAX_RAGGED_ROWS:,} rows lack the heading's {len(text.headings)} fields, the "
+                f"first is row {ragged[0].number:,} with {ragged[0].actual_columns}. Check the delimiter, and decimal "
+                "commas without quotation marks."
+            ),
+        ) from None
 
 
 def _has_quotes(body: pa.Buffer) -> bool:
@@ -195,19 +223,23 @@ def _recoded(text: Text) -> bytearray:
     decoder = codecs.getincrementaldecoder(text.encoding)()
     recoded = bytearray()
     for begin in range(0, text.raw.size, _BLOCK_BYTES):
-        block = bytes(text.raw[begin:begin + _BLOCK_BYTES])
+        block = bytes(text.raw[begin : begin + _BLOCK_BYTES])
         try:
             recoded += decoder.decode(block, final=begin + _BLOCK_BYTES >= text.raw.size).encode()
         except UnicodeDecodeError as error:
-            line = 1 + _lines(recoded) + len(_LINE_END.findall(block[:error.start]))
+            line = 1 + _lines(recoded) + len(_LINE_END.findall(block[: error.start]))
             raise _not_encoded(text, line) from None
     return recoded
 
 
 def _not_encoded(text: Text, line: int) -> Rejected:
-    return Rejected("encoding", (
-        f"{text.name}: line {line:,}: not {text.encoding.upper()}. Save the file as UTF-8, or declare its encoding "
-        "(for example cp1252) under sources: in study.yaml."))
+    return Rejected(
+        "encoding",
+        (
+            f"{text.name}: line {line:,}: not {text.encoding.upper()}. Save the file as UTF-8, or declare its encoding "
+            "(for example cp1252) under sources: in study.yaml."
+        ),
+    )
 
 
 def _lines(buffer: pa.Buffer | bytearray, until: int | None = None) -> int:
@@ -290,12 +322,18 @@ def _quote_turns(block: np.ndarray, is_open: bool, text: Text, body: pa.Buffer, 
 
 def _unclosed(text: Text, body: pa.Buffer, position: int, what: str) -> Rejected:
     line = text.heading_lines + _lines(body, position) + 1
-    return Rejected("unclosed_quote", (
-        f"{text.name}: line {line:,}: the quotation mark {what}. Mend it, or double it if it is text."))
+    return Rejected(
+        "unclosed_quote",
+        (f"{text.name}: line {line:,}: the quotation mark {what}. Mend it, or double it if it is text."),
+    )
 
 
 def _too_long(text: Text, body: pa.Buffer, position: int) -> Rejected:
     line = text.heading_lines + _lines(body, position) + 1
-    return Rejected("line_too_long", (
-        f"{text.name}: line {line:,}: a row is longer than {MAX_LINE_BYTES >> 20} MB. "
-        "Export it again with an end of line after each row."))
+    return Rejected(
+        "line_too_long",
+        (
+            f"{text.name}: line {line:,}: a row is longer than {MAX_LINE_BYTES >> 20} MB. "
+            "Export it again with an end of line after each row."
+        ),
+    )

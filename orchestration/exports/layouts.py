@@ -125,16 +125,28 @@ def _by_sdtm(name: str, table: Headed, source: "Source | None", study: "Study") 
     needs = {code: _needs(domain) for code, domain in known.items()}
     code = _domain_code(name, table, needs)
     if code and code not in known and not _missing(table, [("USUBJID",)]):
-        raise Rejected("unknown_domain", (
-            f"{name}: SDTM domain {code[:20]!r} holds nothing that the study reads ({', '.join(known)}). "
-            "Leave it out, or declare it under sources: in study.yaml."))
+        raise Rejected(
+            "unknown_domain",
+            (
+                f"{name}: SDTM domain {code[:20]!r} holds nothing that the study reads ({', '.join(known)}). "
+                "Leave it out, or declare it under sources: in study.yaml."
+            ),
+        )
     told = code if code in known else None
     domain = known[told or max(known, key=lambda item: _in_common(table, known[item].columns.values()))]
     missing = _missing(table, _needs(domain))
     if told is None or missing:
         return Misfit("sdtm", domain.record, missing or ("DOMAIN",), _in_common(table, domain.columns.values()))
-    return _plan(RECORDS[domain.record], "sdtm", domain.columns, source, study,
-                 domain=domain.told_by or ("DOMAIN", code), step=domain.step, finish=domain.finish)
+    return _plan(
+        RECORDS[domain.record],
+        "sdtm",
+        domain.columns,
+        source,
+        study,
+        domain=domain.told_by or ("DOMAIN", code),
+        step=domain.step,
+        finish=domain.finish,
+    )
 
 
 def _needs(domain: Domain) -> list[Headings]:
@@ -160,11 +172,14 @@ def _by_site(name: str, table: Headed, source: "Source | None", study: "Study") 
     stem = fold_heading(PurePosixPath(name).stem)
     candidates = {record: _site_columns(record, source) for record in RECORDS.values()}
     given = set(source.constants) if source else set()
-    missing = {record: _missing(table, [columns[column] for column in record.required if column not in given])
-               for record, columns in candidates.items()}
+    missing = {
+        record: _missing(table, [columns[column] for column in record.required if column not in given])
+        for record, columns in candidates.items()
+    }
     in_common = {record: _in_common(table, columns.values()) for record, columns in candidates.items()}
     record = next((record for record in candidates if _is_named(stem, record)), None)
     if record is None:
+
         def nearness(record: Record) -> tuple[bool, int, int]:
             told = record.name != "subjects" or 2 <= in_common[record] >= len(table.headings) / 2
             return told and not missing[record], in_common[record], len(record.required)
@@ -195,8 +210,9 @@ def _declared_columns(source: "Source", record: Record) -> dict[str, Headings]:
     return {column.name: columns[column.name] for column in record.columns if column.name in columns}
 
 
-def _plan(record: Record, layout: str, columns: dict[str, Headings], source: "Source | None", study: "Study",
-          **steps) -> Plan:
+def _plan(
+    record: Record, layout: str, columns: dict[str, Headings], source: "Source | None", study: "Study", **steps
+) -> Plan:
     """The layout's columns read as the source declares; a table without a source is read as a source without wishes."""
     if source is None:
         dates = DateStyle.declared("iso8601", None, study.study.timezone)
@@ -206,8 +222,20 @@ def _plan(record: Record, layout: str, columns: dict[str, Headings], source: "So
     except ValueError as error:
         raise Rejected("declaration", f"study.yaml: sources, {source.name}: {error}.") from None
     columns = {**columns, **_declared_columns(source, record)}
-    return Plan(record, source.name, layout, columns, dates, source.constants, source.codes, source.units,
-                source.subject_id, source.decimal, frozenset(source.missing), **steps)
+    return Plan(
+        record,
+        source.name,
+        layout,
+        columns,
+        dates,
+        source.constants,
+        source.codes,
+        source.units,
+        source.subject_id,
+        source.decimal,
+        frozenset(source.missing),
+        **steps,
+    )
 
 
 def _missing(table: Headed, groups: Iterable[Headings]) -> tuple[str, ...]:
@@ -229,8 +257,9 @@ def _check_headings(name: str, headings: list[str]) -> None:
     folded = [fold_heading(heading) for heading in headings]
     twice = next((heading for heading, fold in zip(headings, folded) if folded.count(fold) > 1), None)
     if twice is not None:
-        raise Rejected("duplicate_header", (
-            f"{name}: line 1: the heading {twice!r} stands more than once. Rename one of them."))
+        raise Rejected(
+            "duplicate_header", (f"{name}: line 1: the heading {twice!r} stands more than once. Rename one of them.")
+        )
 
 
 def _mismatch(name: str, headings: list[str], misfits: list[Misfit]) -> Rejected:
@@ -238,9 +267,13 @@ def _mismatch(name: str, headings: list[str], misfits: list[Misfit]) -> Rejected
     lacks = f"nearest is {nearest.layout} for {nearest.record}, which lacks {', '.join(nearest.missing)}"
     if not nearest.in_common and nearest.layout in ("sdtm", "site"):
         lacks = "no heading is known, sdtm needs USUBJID and site subject_id"
-    return Rejected("header_mismatch", (
-        f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. Rename the columns, or declare the export "
-        "under sources: in study.yaml (sher2 layout FILE proposes an entry)."))
+    return Rejected(
+        "header_mismatch",
+        (
+            f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. Rename the columns, or declare the export "
+            "under sources: in study.yaml (sher2 layout FILE proposes an entry)."
+        ),
+    )
 
 
 def _found(headings: list[str]) -> str:

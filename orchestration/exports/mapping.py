@@ -106,8 +106,12 @@ def template_headings(template: str) -> list[str]:
 def _picked(name: str, fields: Fields, plan: Plan) -> pa.Array:
     """A canonical column's text before its kind is read."""
     if name == "subject_id" and plan.subject_id:
-        parts = [part for literal, heading, _, _ in Formatter().parse(plan.subject_id)
-                 for part in (literal, None if heading is None else fields[heading]) if part is not None]
+        parts = [
+            part
+            for literal, heading, _, _ in Formatter().parse(plan.subject_id)
+            for part in (literal, None if heading is None else fields[heading])
+            if part is not None
+        ]
         return join(*parts) if fields.rows else nulls(0)
     text = fields.first_filled(plan.columns.get(name, ()))
     if name in plan.constants:
@@ -146,8 +150,13 @@ def _derive_lab(columns: Columns, plan: Plan, study: "Study") -> None:
     columns["analyte_key"] = analyte_keys(columns["analyte"], columns["specimen"], study)
     columns["value_operator"], columns["value_number"] = values.results(columns["value"], plan.decimal)
     columns["unit_code"] = values.unit_codes(columns["unit"], plan.units)
-    made = join(pc.fill_null(columns["laboratory"], ""), "|", columns["collected_at"], "|",
-                pc.coalesce(columns["analyte_key"], columns["analyte"]))
+    made = join(
+        pc.fill_null(columns["laboratory"], ""),
+        "|",
+        columns["collected_at"],
+        "|",
+        pc.coalesce(columns["analyte_key"], columns["analyte"]),
+    )
     columns["sample_id"] = pc.coalesce(columns["sample_id"], made)
 
 

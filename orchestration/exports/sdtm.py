@@ -46,30 +46,93 @@ def domains(variables: Collection[str]) -> dict[str, Domain]:
     """
     pair = ("TRORRES", "TRORRESU") if "TRORRES" in variables else ("TRSTRESC", "TRSTRESU")
     return {
-        "DM": Domain("subjects", _subject(
-            site_id="SITEID", age_years="AGE", sex="SEX", regimen=("ACTARM", "ARM"), enrolled_on="RFICDTC",
-            reference_start_on="RFSTDTC", death_on="DTHDTC")),
-        "MI": Domain("subjects", _subject(), (("MITESTCD",), ("MISTRESC", "MIORRES")), step=_microscopy,
-                     finish=_either_receptor),
+        "DM": Domain(
+            "subjects",
+            _subject(
+                site_id="SITEID",
+                age_years="AGE",
+                sex="SEX",
+                regimen=("ACTARM", "ARM"),
+                enrolled_on="RFICDTC",
+                reference_start_on="RFSTDTC",
+                death_on="DTHDTC",
+            ),
+        ),
+        "MI": Domain(
+            "subjects", _subject(), (("MITESTCD",), ("MISTRESC", "MIORRES")), step=_microscopy, finish=_either_receptor
+        ),
         "SUPPDM": Domain("subjects", _subject(), (("QNAM",), ("QVAL",)), told_by=("RDOMAIN", "DM"), step=_supplement),
-        "EX": Domain("exposures", _subject(
-            treatment="EXTRT", dose="EXDOSE", dose_unit="EXDOSU", start_on="EXSTDTC", started_at="EXSTDTC",
-            end_on="EXENDTC"), step=_start_time),
+        "EX": Domain(
+            "exposures",
+            _subject(
+                treatment="EXTRT",
+                dose="EXDOSE",
+                dose_unit="EXDOSU",
+                start_on="EXSTDTC",
+                started_at="EXSTDTC",
+                end_on="EXENDTC",
+            ),
+            step=_start_time,
+        ),
         "SV": Domain("visits", _subject(visit_name="VISIT", visit_number="VISITNUM", visit_on="SVSTDTC")),
-        "LB": Domain("lab_results", _subject(
-            sample_id=("LBREFID", "LBSPID"), analyte="LBTESTCD", value="LBORRES", unit="LBORRESU", collected_at="LBDTC",
-            reported_at="LBRPTDTC", result_status=("LBRSTAT", "LBSTAT"), visit_name="VISIT", specimen="LBSPEC",
-            laboratory="LBNAM", assay=("LBMETHOD", "LBANMETH"), lloq="LBLLOQ", uloq="LBULOQ"), step=_laboratory),
-        "TU": Domain("tumor_identifications", _subject(
-            lesion_id="TULNKID", role=("TUSTRESC", "TUORRES"), location="TULOC", method="TUMETHOD",
-            identified_on="TUDTC", visit_name="VISIT", **_reader("TU")),
-            dispensable=frozenset({"identified_on"} if "VISIT" in variables else ())),
-        "TR": Domain("tumor_measurements", _subject(
-            lesion_id="TRLNKID", test="TRTESTCD", value=pair[0], unit=pair[1], assessed_on="TRDTC", visit_name="VISIT",
-            status="TRSTAT", method="TRMETHOD", **_reader("TR"))),
-        "RS": Domain("tumor_responses", _subject(
-            test="RSTESTCD", value=("RSSTRESC", "RSORRES"), assessed_on="RSDTC", visit_name="VISIT",
-            lesion_id="RSLNKID", **_reader("RS")), step=_criteria),
+        "LB": Domain(
+            "lab_results",
+            _subject(
+                sample_id=("LBREFID", "LBSPID"),
+                analyte="LBTESTCD",
+                value="LBORRES",
+                unit="LBORRESU",
+                collected_at="LBDTC",
+                reported_at="LBRPTDTC",
+                result_status=("LBRSTAT", "LBSTAT"),
+                visit_name="VISIT",
+                specimen="LBSPEC",
+                laboratory="LBNAM",
+                assay=("LBMETHOD", "LBANMETH"),
+                lloq="LBLLOQ",
+                uloq="LBULOQ",
+            ),
+            step=_laboratory,
+        ),
+        "TU": Domain(
+            "tumor_identifications",
+            _subject(
+                lesion_id="TULNKID",
+                role=("TUSTRESC", "TUORRES"),
+                location="TULOC",
+                method="TUMETHOD",
+                identified_on="TUDTC",
+                visit_name="VISIT",
+                **_reader("TU"),
+            ),
+            dispensable=frozenset({"identified_on"} if "VISIT" in variables else ()),
+        ),
+        "TR": Domain(
+            "tumor_measurements",
+            _subject(
+                lesion_id="TRLNKID",
+                test="TRTESTCD",
+                value=pair[0],
+                unit=pair[1],
+                assessed_on="TRDTC",
+                visit_name="VISIT",
+                status="TRSTAT",
+                method="TRMETHOD",
+                **_reader("TR"),
+            ),
+        ),
+        "RS": Domain(
+            "tumor_responses",
+            _subject(
+                test="RSTESTCD",
+                value=("RSSTRESC", "RSORRES"),
+                assessed_on="RSDTC",
+                visit_name="VISIT",
+                lesion_id="RSLNKID",
+                **_reader("RS"),
+            ),
+            step=_criteria,
+        ),
         "DS": Domain("dispositions", _subject(category="DSCAT", term=("DSDECOD", "DSTERM"), occurred_on="DSSTDTC")),
         "CM": Domain("therapies", _subject(treatment="CMTRT", category="CMCAT", started_on="CMSTDTC")),
         "SS": Domain("survival_status", _subject(status=("SSSTRESC", "SSORRES"), assessed_on="SSDTC"), step=_survival),

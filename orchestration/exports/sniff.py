@@ -37,25 +37,45 @@ _AS_CSV = "Export the table as CSV"
 TEXT = Format("delimited text", b"", (".csv", ".tsv", ".tab", ".txt"), module="orchestration.exports.delimited")
 FORMATS = (  # the first that fits; text is what nothing else is
     Format("gzip", rb"\x1f\x8b", (".gz", ".tgz"), "Unpack it and deliver the file inside"),
-    Format("an XLSX workbook", rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])", (".xlsx", ".xlsm"),
-           "Save the sheet as CSV (UTF-8)"),
+    Format(
+        "an XLSX workbook",
+        rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])",
+        (".xlsx", ".xlsm"),
+        "Save the sheet as CSV (UTF-8)",
+    ),
     Format("a ZIP archive", rb"PK(?:\x03\x04|\x05\x06)", (".zip",), "Unpack it and deliver the files inside"),
     Format("an old Office document", rb"\xd0\xcf\x11\xe0", (".xls",), "Save the sheet as CSV (UTF-8)"),
-    Format("a compressed file", rb"BZh[1-9]|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", (".bz2", ".xz", ".zst", ".7z"),
-           "Unpack it and deliver the file inside"),
+    Format(
+        "a compressed file",
+        rb"BZh[1-9]|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf",
+        (".bz2", ".xz", ".zst", ".7z"),
+        "Unpack it and deliver the file inside",
+    ),
     Format("SAS transport (XPT)", rb"HEADER RECORD", (".xpt", ".xpt5", ".xpt8"), _AS_CSV),
     Format("a SAS data set", rb"\x00{12}\xc2\xea\x81\x60", (".sas7bdat",), _AS_CSV),
     Format("Parquet", rb"PAR1", (".parquet",), _AS_CSV),
     Format("DICOM", rb".{128}DICM", (".dcm",), "Export the measurements as CSV"),
-    Format("HL7 v2", rb"(?:\xef\xbb\xbf)?\x0b?\s*(?:MSH|FHS|BHS)\|", (".hl7",),
-           "Have the laboratory export its results as CSV"),
-    Format("HTML", _BLANK + rb"(?i:<!doctype html|<html|<head|<body)", (".html", ".htm"),
-           "It is a web page, perhaps of a failed download: fetch the export again"),
+    Format(
+        "HL7 v2",
+        rb"(?:\xef\xbb\xbf)?\x0b?\s*(?:MSH|FHS|BHS)\|",
+        (".hl7",),
+        "Have the laboratory export its results as CSV",
+    ),
+    Format(
+        "HTML",
+        _BLANK + rb"(?i:<!doctype html|<html|<head|<body)",
+        (".html", ".htm"),
+        "It is a web page, perhaps of a failed download: fetch the export again",
+    ),
     Format("XML", _BLANK + rb"<[?!A-Za-z]", (".xml",), _AS_CSV),
     Format("JSON", _BLANK + rb"(?:\{\s*[\"}]|\[\s*[\[{\"\]])", (".json", ".ndjson"), _AS_CSV),
     Format("PDF", rb"%PDF", (".pdf",), "Ask the sender for the table as CSV"),
-    Format("an image", rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\x00|MM\x00\*",
-           (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff"), "Ask the sender for the table as CSV"),
+    Format(
+        "an image",
+        rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\x00|MM\x00\*",
+        (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff"),
+        "Ask the sender for the table as CSV",
+    ),
 )
 
 
@@ -77,6 +97,9 @@ def reader(path: Path, name: str) -> "Reader":
     suffix = Path(name).suffix.lower()
     claimed = next((item for item in FORMATS if suffix in item.suffixes), found)
     if claimed is not found:
-        raise Rejected("type_mismatch", f"{name}: the name says {claimed.name}, the content is {found.name}. "
-                                        "Deliver it again under its right name, whole.")
+        raise Rejected(
+            "type_mismatch",
+            f"{name}: the name says {claimed.name}, the content is {found.name}. "
+            "Deliver it again under its right name, whole.",
+        )
     return import_module(found.module).read

@@ -22,11 +22,28 @@ _SIMPLE_NUMBER = r"^-?\d{1,15}(\.\d{1,30})?$"
 _OTHER_NUMBER = r"^[+-]?(\d{1,15}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,2})?$"
 _LARGEST_EXPONENT = 15  # beyond it lies no dose, age, diameter or concentration
 _RESULT = r"^(?P<operator><=|>=|≤|≥|<|>)?\s*(?P<number>[-+.,\d][-+.,\dEe]*)\s*(?P<flag>HH|LL|H|L|\*)?$"
-_BELOW_LIMIT = frozenset({
-    "<LLOQ", "<LOQ", "<LOD", "BLQ", "BLOQ", "BQL", "BLLOQ", "ND", "NOTDETECTED", "UNDETECTABLE", "BELOWLLOQ",
-    "BELOWLOQ", "BELOWLIMITOFQUANTIFICATION", "BELOWLIMITOFQUANTITATION", "BELOWDETECTIONLIMIT"})
-_ABOVE_LIMIT = frozenset({
-    ">ULOQ", ">LOQ", "ALQ", "AULOQ", "ABOVEULOQ", "ABOVELIMITOFQUANTIFICATION", "ABOVELIMITOFQUANTITATION"})
+_BELOW_LIMIT = frozenset(
+    {
+        "<LLOQ",
+        "<LOQ",
+        "<LOD",
+        "BLQ",
+        "BLOQ",
+        "BQL",
+        "BLLOQ",
+        "ND",
+        "NOTDETECTED",
+        "UNDETECTABLE",
+        "BELOWLLOQ",
+        "BELOWLOQ",
+        "BELOWLIMITOFQUANTIFICATION",
+        "BELOWLIMITOFQUANTITATION",
+        "BELOWDETECTIONLIMIT",
+    }
+)
+_ABOVE_LIMIT = frozenset(
+    {">ULOQ", ">LOQ", "ALQ", "AULOQ", "ABOVEULOQ", "ABOVELIMITOFQUANTIFICATION", "ABOVELIMITOFQUANTITATION"}
+)
 
 
 def fold_code(text: str) -> str:
@@ -154,5 +171,13 @@ def _test_and_spelling(pair: str) -> tuple[str, str]:
 
 def accepted(texts: pa.Array) -> pa.Array:
     """`Y` or null; anything but yes and no is marked."""
-    return by_distinct(texts, lambda text: "Y" if re.fullmatch("Y|YES|TRUE|1", text.strip().upper()) else
-                       None if re.fullmatch("N|NO|FALSE|0", text.strip().upper()) else UNREADABLE + text)
+    return by_distinct(
+        texts,
+        lambda text: (
+            "Y"
+            if re.fullmatch("Y|YES|TRUE|1", text.strip().upper())
+            else None
+            if re.fullmatch("N|NO|FALSE|0", text.strip().upper())
+            else UNREADABLE + text
+        ),
+    )
