@@ -1,6 +1,9 @@
-{# What a visit label counts: `WEEK ` of WEEK 12, `UNSCHEDULED ` of UNSCHEDULED 9.2. Null where it holds no number. #}
+{#
+    What a visit label counts: `WEEK ` of WEEK 12, `UNSCHEDULED ` of UNSCHEDULED 9.2.
+    Null where it holds no number, or one with a sign (DAY -7), which may be meant as a minus or as a dash.
+#}
 {% macro label_stem(visit_name) -%}
-    nullif(regexp_extract({{ visit_name }}, '^([^0-9]*)[0-9]', 1), '')
+    case when {{ visit_name }} not like '% -%' then nullif(regexp_extract({{ visit_name }}, '^([^0-9]*)[0-9]', 1), '') end
 {%- endmacro %}
 
 

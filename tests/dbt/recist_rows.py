@@ -65,8 +65,7 @@ class Rows:
             lesion_id=lesion,
             role=role,
             identified_on=on(day),
-            visit_name=f"DAY {day}",
-            **columns,
+            **({"visit_name": f"DAY {day}"} | columns),
         )
 
     def measured(

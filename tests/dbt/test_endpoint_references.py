@@ -23,10 +23,10 @@ DOES_NOT_APPLY = {
     "Test 8: errors": "an error of the R interface",
     "Test 9: errors": "an error of the R interface",
     "Test 10: error": "an error of the R interface",
-    "Test 11: ensuring ADT": "adverse events are no endpoint of ours; without a first dose there is no time to an event",
+    "Test 11: ensuring ADT": "adverse events are no endpoint of ours; without a first dose there is no time",
     "Test 12: test dataset": "adverse events are no endpoint of ours",
     "Test 13: error": "an error of the R interface",
-    "Test 15: using order": "which of two adverse events of one day is named; ours are dates, and progression beats death",
+    "Test 15: using order": "which of two adverse events of one day is named; for us progression beats death",
     "Test 16: produces": "adverse events; that the order of rows does not matter is a property test of ours",
     "Test 18: positive": "an improvement that ends with the study: time to response is ours, of responders only",
     "Test 19: error": "an error of the R interface",
@@ -162,7 +162,8 @@ def test_admiral_cases_that_apply(build_warehouse, admiral, ends_with_the_study)
     ours = {
         (subject, endpoint): row
         for subject, endpoint, *row in warehouse.rows("""
-            select subject_id, endpoint, start_on::text, end_on::text, is_event, coalesce(event_description, censoring_reason)
+            select subject_id, endpoint, start_on::text, end_on::text, is_event,
+                coalesce(event_description, censoring_reason)
             from marts.fct_time_to_event where evaluator = 'INVESTIGATOR'
         """)
     }
@@ -177,7 +178,7 @@ def test_admiral_cases_that_apply(build_warehouse, admiral, ends_with_the_study)
         assert text is None or reason.startswith(REASONS[text]), (item, reason)
 
 
-# --- the large public study: a table programmed independently in SAS and R ----------------------------------------------
+# --- the large public study: a table programmed independently in SAS and R --------------------------------------------
 
 ARMS = {"Placebo": "Placebo", "Low": "Xanomeline Low Dose", "High": "Xanomeline High Dose"}
 
@@ -209,7 +210,9 @@ def outcomes(build_warehouse, tmp_path_factory) -> pd.DataFrame:
         planned = {row["USUBJID"]: row["ARM"] for row in csv.DictReader(file)}
     frame = pd.DataFrame(found, columns=["subject_id", "best_response", "days", "is_event"])
     short = {name: arm for arm, name in ARMS.items()}
-    return frame.assign(arm=frame["subject_id"].map(planned).map(short), is_responder=frame["best_response"].isin(["CR", "PR"]))
+    return frame.assign(
+        arm=frame["subject_id"].map(planned).map(short), is_responder=frame["best_response"].isin(["CR", "PR"])
+    )
 
 
 def of_arm(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:

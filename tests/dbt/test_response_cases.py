@@ -1,8 +1,8 @@
 """Best responses of 168 published cases (admiral, admiralonco: shared/reference) from reported overall responses.
 
-Twice: through the models of the best response with each case's own parameters, where all agree but one code that is no
-response; and as exports, from the landing folder to the marts, where those agree that obey section 5 of our rules, and no
-other does.
+Twice: through the models of the best response with each case's own parameters, where all agree but one code that is
+no response; and as exports, from the landing folder to the marts, where those agree that obey section 5 of our rules,
+and no other does.
 """
 
 import csv
@@ -34,8 +34,8 @@ ANSWERS = {
     "clinbenefit": "if(has_clinical_benefit, 'Y', 'N'), cast(null as text)",  # ours has no date
 }
 MODELS = [
-    "overall_response_rank", "int_response_sequence", "int_confirmation", "int_best_response_classes", "int_best_response",
-    "fct_best_response",
+    "overall_response_rank", "int_response_sequence", "int_confirmation", "int_best_response_classes",
+    "int_best_response", "fct_best_response",
 ]  # fmt: skip
 NO_TESTS = ["--exclude-resource-type=test", "--exclude-resource-type=unit_test"]
 
@@ -107,7 +107,7 @@ def answers(cases: dict[str, dict], warehouse: Warehouse) -> dict[str, tuple]:
 
 
 def prepare(database, cases: dict[str, dict]) -> None:
-    """What the models of the best response read: the responses in order, the progression that ends them, the subjects."""
+    """What the models read: the responses in order, the progression that ends them, the subjects."""
     with duckdb.connect(str(database)) as connection:
         connection.execute("""
             create schema intermediate;
@@ -124,9 +124,8 @@ def prepare(database, cases: dict[str, dict]) -> None:
             connection.execute("insert into intermediate.int_subject_timeline values (?, null)", [subject])
             connection.execute("insert into intermediate.int_subject_evaluators values (?, 'I')", [subject])
             if case["use_first_pd_cut"] == "Y" and case["first_pd_date"]:
-                connection.execute(
-                    "insert into intermediate.int_first_progression values (?, 'I', ?)", [subject, case["first_pd_date"]]
-                )
+                progression = [subject, case["first_pd_date"]]
+                connection.execute("insert into intermediate.int_first_progression values (?, 'I', ?)", progression)
             for number, (when, code) in enumerate(sequence(case), 1):
                 connection.execute(
                     "insert into intermediate.int_overall_response values (?, 'I', ?, ?, ?, ?)",
@@ -161,7 +160,7 @@ def test_the_models_answer_every_case_with_its_own_parameters(groups, answers_of
     assert differing == {"2020-04-02:ND": (("NE", None), ("ND", "2020-04-02"))}
 
 
-# --- exports, from the landing folder to the marts ---------------------------------------------------------------------
+# --- exports, from the landing folder to the marts --------------------------------------------------------------------
 
 
 def as_csv(rows: list[dict]) -> str:
@@ -184,7 +183,7 @@ def answers_of_exports(groups, tmp_path_factory, dbt_target) -> dict[str, tuple]
             for subject, case in cases.items()
         ]
         responses = [
-            {"subject_id": subject, "test": "OVRLRESP", "value": code, "assessed_on": when, "visit_name": f"{when} {code}"}
+            {"subject_id": subject, "test": "OVRLRESP", "value": code, "assessed_on": when, "visit_name": when + code}
             for subject, case in cases.items()
             for when, code in [*sequence(case), (outside_progression(case), "PD")]
             if when

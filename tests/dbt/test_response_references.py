@@ -228,7 +228,7 @@ def test_large_public_set_agrees_with_every_reported_non_target_response(large_s
 
 
 def test_large_public_set_disagrees_with_reported_target_responses_only_where_the_report_is_not_recist(large_set):
-    """The report ignores the nadir (157) and counts lesions that were not done as 0 mm (42; see shared/samples/README.md).
+    """The report ignores the nadir (157) and counts lesions not done as 0 mm (42; see shared/samples/README.md).
 
     By visit number there is one more against the nadir: the next test.
     """
@@ -260,7 +260,7 @@ def test_large_public_set_has_one_point_whose_response_depends_on_the_order_of_v
         ("UNSCHEDULED 9.2", "2014-01-08", 44, 50, "PR"),
     ]
     listed = large_set.rows("""
-        select distinct subject_id, detail from ops.findings where kind = 'visits_out_of_order' and detail like 'INVESTIGATOR%'
+        select subject_id, detail from ops.findings where kind = 'visits_out_of_order' and detail like 'INVESTIGATOR%'
     """)
     assert (
         "01-701-1153",
@@ -300,3 +300,16 @@ def test_large_public_set_sums_equal_the_reported_ones(large_set):
     """)[0]
     assert compared == equal
     assert compared >= 877
+
+
+@pytest.mark.parametrize("data_set", ["small_set", "large_set", "cases"])
+def test_every_time_to_event_says_why_it_ends(request, data_set):
+    warehouse = request.getfixturevalue(data_set)
+    assert warehouse.value("select count(*) from marts.fct_time_to_event") >= 300
+    assert (
+        warehouse.rows("""
+        select * from marts.fct_time_to_event
+        where (event_description is not null) <> is_event or (censoring_reason is not null) = is_event
+    """)
+        == []
+    )

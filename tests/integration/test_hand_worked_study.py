@@ -55,7 +55,9 @@ def lab(*rows: str) -> str:
         subject, sample, value, unit, collected, reported, status, assay = (part.strip() for part in row.split("|"))
         factor = 1000 if unit == "pg/mL" else 1
         limits = f"{Decimal('0.5') * factor},{350 * factor}"
-        lines.append(f"{subject},{sample},42914-2,{value},{unit},{collected},{reported},{status},EAST,{assay},{limits}\n")
+        lines.append(
+            f"{subject},{sample},42914-2,{value},{unit},{collected},{reported},{status},EAST,{assay},{limits}\n"
+        )
     return LAB_HEAD + "".join(lines)
 
 
@@ -80,6 +82,8 @@ LAB_FIRST = lab(
     "H1|K4 |     |     |2024-07-04T08:00|2024-07-06T08:00|D|CLIA",
     # a preliminary value yields to the final one
     "H1|K5 |8.0  |ng/mL|2024-07-05T08:00||P|CLIA",
+    # the tube of H7, told of H1 first
+    "H1|M1 |9.9  |ng/mL|2024-01-06T08:00||F|CLIA",
     "H2|L01|20.0 |ng/mL|2023-12-12T08:00||F|CLIA",
     "H2|L02|10.0 |ng/mL|2024-01-31T08:00||F|CLIA",
     "H3|L01|20.0 |ng/mL|2023-12-13T08:00||F|CLIA",
@@ -99,6 +103,7 @@ LAB_SECOND = lab(
     "H1|K4 |5.5  |ng/mL|2024-07-04T08:00|2024-07-08T08:00|F|CLIA",
     "H1|K5 |5.5  |ng/mL|2024-07-05T08:00||F|CLIA",
     "H4|L02|6.0  |ng/mL|2024-01-31T08:00||F|CLIA",
+    "H7|M1 |9.9  |ng/mL|2024-01-06T08:00||C|CLIA",
 )
 
 LESIONS = """\
@@ -230,7 +235,9 @@ def test_serum_her2_change(home, expected):
     [("H1", "L02", 5.5), ("H3", "L01", 20), ("H4", "L01", 8)],  # before the infusion; 28 days old; same day, no time
 )
 def test_serum_her2_baseline(home, subject, sample, baseline):
-    rows = home.sql(f"select sample_id, baseline_ng_ml, change_ng_ml, is_usable from marts.fct_her2_delta where subject_id = '{subject}' and is_baseline")
+    rows = home.sql(
+        f"select sample_id, baseline_ng_ml, change_ng_ml, is_usable from marts.fct_her2_delta where subject_id = '{subject}' and is_baseline"
+    )
     assert rows == [{"sample_id": sample, "baseline_ng_ml": baseline, "change_ng_ml": None, "is_usable": True}]
 
 
@@ -254,10 +261,12 @@ def test_serum_her2_that_must_not_be_analysed(home, subject, sample, reason):
 
 
 def test_every_accepted_sample_stands_once_and_the_deleted_one_not_at_all(home):
-    rows = home.sql("select subject_id, list(sample_id order by sample_id) as samples from marts.fct_her2_delta group by 1 order by 1")
+    rows = home.sql(
+        "select subject_id, list(sample_id order by sample_id) as samples from marts.fct_her2_delta group by 1 order by 1"
+    )
     assert {row["subject_id"]: row["samples"] for row in rows} == {
-        "H1": ["K1", "K2", "K4", "K5", *(f"L{n:02}" for n in range(1, 12))],
-        "H2": ["L01", "L02"], "H3": ["L01", "L02", "L03", "L04"], "H4": ["L01", "L02", "L03"], "H7": ["L01"],
+        "H1": ["K1", "K2", "K4", "K5", *(f"L{n:02}" for n in range(1, 12)), "M1"],
+        "H2": ["L01", "L02"], "H3": ["L01", "L02", "L03", "L04"], "H4": ["L01", "L02", "L03"], "H7": ["L01", "M1"],
     }  # fmt: skip
 
 
@@ -317,14 +326,31 @@ RESPONSES = [
 def test_response_at_an_assessment(home, expected):
     subject, on, *values = expected
     (row,) = home.sql(f"select * from marts.fct_response where subject_id = '{subject}' and assessed_on = '{on}'")
-    names = ("sum_of_diameters_mm", "baseline_sum_mm", "nadir_sum_mm", "pct_change_from_baseline", "pct_change_from_nadir")
+    names = (
+        "sum_of_diameters_mm",
+        "baseline_sum_mm",
+        "nadir_sum_mm",
+        "pct_change_from_baseline",
+        "pct_change_from_nadir",
+    )
     assert [row[name] for name in names] == values[:5]
     if values[-1] is not None:
         assert [row["target_response"], row["non_target_response"], row["overall_response"]] == values[5:]
 
 
 @pytest.mark.parametrize(
-    ("subject", "best", "best_on", "confirmed", "confirmed_on", "first_response_on", "confirmed_response_on", "control", "benefit", "change"),
+    (
+        "subject",
+        "best",
+        "best_on",
+        "confirmed",
+        "confirmed_on",
+        "first_response_on",
+        "confirmed_response_on",
+        "control",
+        "benefit",
+        "change",
+    ),
     [
         # CR on day 127 is followed by PD, so it is not confirmed; PR on day 43 is, 42 days later
         ("H1", "CR", "2024-05-13", "PR", "2024-02-19", "2024-02-19", "2024-02-19", True, True, -91),
@@ -338,14 +364,34 @@ def test_response_at_an_assessment(home, expected):
     ],
 )
 def test_best_overall_response(
-    home, subject, best, best_on, confirmed, confirmed_on, first_response_on, confirmed_response_on, control, benefit, change
+    home,
+    subject,
+    best,
+    best_on,
+    confirmed,
+    confirmed_on,
+    first_response_on,
+    confirmed_response_on,
+    control,
+    benefit,
+    change,
 ):
     (row,) = home.sql(f"select * from marts.fct_best_response where subject_id = '{subject}'")
     assert (row["best_overall_response"], row["best_overall_response_on"]) == (best, best_on)
-    assert (row["confirmed_best_overall_response"], row["confirmed_best_overall_response_on"]) == (confirmed, confirmed_on)
+    assert (row["confirmed_best_overall_response"], row["confirmed_best_overall_response_on"]) == (
+        confirmed,
+        confirmed_on,
+    )
     assert (row["first_response_on"], row["is_responder"]) == (first_response_on, first_response_on is not None)
-    assert (row["confirmed_response_on"], row["is_confirmed_responder"]) == (confirmed_response_on, confirmed_response_on is not None)
-    assert (row["has_disease_control"], row["has_clinical_benefit"], row["best_pct_change"]) == (control, benefit, change)
+    assert (row["confirmed_response_on"], row["is_confirmed_responder"]) == (
+        confirmed_response_on,
+        confirmed_response_on is not None,
+    )
+    assert (row["has_disease_control"], row["has_clinical_benefit"], row["best_pct_change"]) == (
+        control,
+        benefit,
+        change,
+    )
 
 
 # subject, endpoint, start, end, days, months, event, words of the description or reason
@@ -387,7 +433,9 @@ TIMES = [
 @pytest.mark.parametrize("expected", TIMES, ids=lambda row: f"{row[0]}-{row[1]}")
 def test_time_to_event(home, expected):
     subject, endpoint, start, end, days, months, is_event, words = expected
-    (row,) = home.sql(f"select * from marts.fct_time_to_event where subject_id = '{subject}' and endpoint = '{endpoint}'")
+    (row,) = home.sql(
+        f"select * from marts.fct_time_to_event where subject_id = '{subject}' and endpoint = '{endpoint}'"
+    )
     assert (row["start_on"], row["end_on"], row["duration_days"], row["is_event"]) == (start, end, days, is_event)
     assert row["duration_months"] == number(months)
     told, untold = ("event_description", "censoring_reason") if is_event else ("censoring_reason", "event_description")
@@ -397,3 +445,18 @@ def test_time_to_event(home, expected):
 def test_there_are_no_other_times(home):
     rows = home.sql("select subject_id, endpoint from marts.fct_time_to_event order by 1, 2")
     assert [tuple(row.values()) for row in rows] == sorted((row[0], row[1]) for row in TIMES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subjects", "words"),
+    [
+        ("treatment_of_no_study_drug", [None], "1 exposures to PARACETAMOL"),
+        ("sample_of_two_subjects", ["H1", "H7"], "sample M1 of EAST"),  # numbers like L02 are each subject's own
+        ("changed_without_correction", ["H1"], "sample K4"),
+        ("conflict", ["H4"], "sample L02"),
+        ("assay_switch", ["H1"], "baseline by CLIA"),
+    ],
+)
+def test_findings_ask_for_what_a_person_must_settle(home, kind, subjects, words):
+    rows = home.sql(f"select subject_id, detail from ops.findings where kind = '{kind}' order by 1")
+    assert [row["subject_id"] for row in rows] == subjects and all(words in row["detail"] for row in rows)

@@ -373,3 +373,41 @@ def test_data_docs_name_every_suite_and_no_value(home, take_in):
     index = write_docs(home.settings)
     pages = [path.read_text("utf-8") for path in index.parent.rglob("*.html")]
     assert len(pages) == 12 and not any("987.125" in page for page in pages)
+
+
+def test_a_mended_mapping_reads_accepted_rows_again_and_ends_like_a_clean_run(tmp_path):
+    source = {
+        "name": "lis", "match": "lis_*", "record": "lab_results", "timezone": "Europe/Berlin",
+        "columns": {"subject_id": "Pat", "analyte": "Test", "value": "Erg", "unit": "Einheit", "collected_at": "Zeit"},
+    }  # fmt: skip
+    mended = source | {"timezone": "America/New_York"}
+    files = {
+        "lab/lis_1.csv": "Pat,Test,Erg,Einheit,Zeit\nS1,42914-2,12.5,ng/mL,2024-03-01T08:00\n",
+        "lab/own.csv": lab(("A1", "1.5")),
+    }
+    grown = make_home(tmp_path / "grown", {"sources": [source]})
+    clean = make_home(tmp_path / "clean", {"sources": [mended]})
+    for home in (grown, clean):
+        for path, text in files.items():
+            home.drop(path, text)
+        ingest(home.settings, load_study(home.settings.study_file))
+    grown.settings.study_file.write_bytes(clean.settings.study_file.read_bytes())
+    study = load_study(grown.settings.study_file)
+    again = [verdict.path for verdict in ingest(grown.settings, study).files]
+    assert again == ["lab/lis_1.csv"]  # the other is not concerned
+    assert ingest(grown.settings, study).batches == []
+    assert Lake(grown.settings).data_hash() == Lake(clean.settings).data_hash()
+
+
+def test_a_further_code_of_the_analyte_finds_the_results_that_were_accepted_as_others(tmp_path):
+    home = make_home(tmp_path)
+    home.drop("lab/a.csv", lab(("A1", "1.5")).replace("42914-2", "HER2SER"))
+    ingest(home.settings, load_study(home.settings.study_file))
+    content = yaml.safe_load(home.settings.study_file.read_text("utf-8"))
+    content["analytes"]["serum_her2"]["codes"].append("HER2SER")
+    home.settings.study_file.write_text(yaml.safe_dump(content), "utf-8")
+    again = ingest(home.settings, load_study(home.settings.study_file)).files
+    assert [verdict.status for verdict in again] == ["loaded"]
+    content["analytes"]["serum_her2"]["cutoff_ng_ml"] = 20  # a matter of analysis: no file is read again for it
+    home.settings.study_file.write_text(yaml.safe_dump(content), "utf-8")
+    assert ingest(home.settings, load_study(home.settings.study_file)).batches == []

@@ -1,4 +1,8 @@
--- the whole study: what is missing altogether, and what validation remarked on rows that it let pass
+-- the whole study: what is missing altogether, what study.yaml does not name, and what validation remarked on rows that it
+-- let pass
+{% set evaluator = var('response')['evaluator'] %}
+{% set drugs = var('study')['drugs'] %}
+
 with counts as (
 
     select
@@ -8,6 +12,14 @@ with counts as (
         (select count(*) from {{ ref('stg_lab_results') }} where is_declared_analyte) as serum_her2,
         (select count(*) from {{ ref('stg_tumor_measurements') }}) as measurements,
         (select count(*) from {{ ref('stg_tumor_responses') }}) as responses
+
+),
+
+evaluators as (
+
+    select evaluator from {{ ref('stg_tumor_measurements') }}
+    union
+    select evaluator from {{ ref('stg_tumor_responses') }}
 
 )
 
@@ -61,6 +73,31 @@ select
     'warning' as severity
 from counts
 where measurements = 0 and responses = 0
+
+union all
+select
+    'evaluator_without_assessments' as kind,
+    cast(null as varchar(200)) as subject_id,
+    concat(
+        'assessments by ', evaluator, ', but none by {{ evaluator }} (response.evaluator): every response counts as missing'
+    ) as detail,
+    'error' as severity
+from evaluators
+where not exists (select 1 from evaluators as named where named.evaluator = '{{ evaluator }}')
+
+{% if drugs %}
+union all
+select
+    'treatment_of_no_study_drug' as kind,
+    cast(null as varchar(200)) as subject_id,
+    concat(
+        cast(count(*) as varchar(20)), ' exposures to ', treatment, ', which study.drugs does not name: they are no doses'
+    ) as detail,
+    'warning' as severity
+from {{ ref('stg_exposures') }}
+where treatment not in {{ text_list(drugs) }}
+group by treatment
+{% endif %}
 
 union all
 select

@@ -44,6 +44,23 @@ where is_changed_without_correction and not has_conflict
 
 union all
 select
+    'sample_of_two_subjects' as kind,
+    results.subject_id,
+    concat(results.sample, 'told of ', others.subject_id, ', too, with the same value: have the laboratory delete the wrong one')
+        as detail,
+    'warning' as severity
+from results
+inner join results as others
+    on
+        results.laboratory = others.laboratory
+        and results.sample_id = others.sample_id
+        and results.collected_at = others.collected_at
+        and results.value_text = others.value_text
+        and results.subject_id <> others.subject_id
+where results.sample_id not like '%|%'  -- no number of the laboratory, but made of time and analyte
+
+union all
+select
     'unit_jump' as kind,
     subject_id,
     concat(

@@ -64,6 +64,11 @@ select
     derived_response as derived,
     reported_response as reported,
     case
+        -- both say the same, by the code of another table
+        when
+            (derived_response in ('SD', 'NON-CR/NON-PD') and reported_response in ('SD', 'NON-CR/NON-PD'))
+            or (derived_response in ('NE', 'NA') and reported_response in ('NE', 'NA'))
+            then 'code'
         when derived_target_response <> reported_target_response then target_reason
         when derived_non_target_response <> reported_non_target_response then 'non-target response'
         when derived_new_lesion = 'YES' and coalesce(reported_new_lesion, 'NO') <> 'YES' and reported_response <> 'PD'
