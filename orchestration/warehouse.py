@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from pathlib import Path
 import duckdb
 
 from orchestration.errors import UserError
+from orchestration.locking import writer_lock
 from orchestration.settings import DBT_PROJECT, Settings
 from orchestration.study import Study
 
 Progress = Callable[[int, int, str], None]
+
+PARSE_TIMEOUT_SECONDS = 300
 
 READERS_CONFIG = {
     "enable_external_access": "false",
@@ -87,13 +91,22 @@ class Dbt:
         self.target = settings.build / ("dbt-cut" if cut else "dbt")
 
     def manifest(self) -> Path:
-        """Path of manifest.json, parsed anew only when the project or the study changed."""
-        path, mark = self.target / "manifest.json", self.target / "manifest.sha256"
+        """dbt's manifest of this project and study, parsed only when there is none yet.
+
+        Several processes (web interface, daemon, a run) ask at once: one parses, under a lock of its own, and the file
+        is theirs by its name, so that nobody reads what another is writing.
+        """
         fingerprint = self._fingerprint()
-        if not (path.exists() and mark.exists() and mark.read_text() == fingerprint):
-            _parsed.clear()
-            _parsed[fingerprint] = self._invoke("parse")
-            mark.write_text(fingerprint)
+        path = self.target / f"manifest-{fingerprint[:16]}.json"
+        self.target.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with writer_lock(self.target, timeout_seconds=PARSE_TIMEOUT_SECONDS):
+                if not path.exists():
+                    _parsed.clear()
+                    _parsed[fingerprint] = self._invoke("parse")
+                    temporary = path.with_suffix(".tmp")
+                    shutil.copyfile(self.target / "manifest.json", temporary)
+                    temporary.replace(path)
         return path
 
     def build(self, progress: Progress | None = None) -> list[NodeResult]:

@@ -18,7 +18,7 @@ RESPONSES = {
 
 def response_rates(book: Book) -> None:
     """ORR, confirmed ORR, DCR, CBR: responders among all members; who is not evaluable is no responder."""
-    for population in dict.fromkeys([book.population, "in_response_evaluable", "in_treated"]):
+    for population in dict.fromkeys([book.population, "in_efficacy", "in_response_evaluable", "in_treated"]):
         best = book.cohort.best_responses(population)
         n = len(best)
         reason = (
@@ -47,7 +47,7 @@ def response_rates(book: Book) -> None:
 
 def survival_times(book: Book) -> None:
     """Kaplan-Meier of each endpoint: curve, median, quartiles and rates."""
-    for population in dict.fromkeys([book.population, "in_treated"]):
+    for population in dict.fromkeys([book.population, "in_efficacy", "in_treated"]):
         for endpoint in ("PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED"):
             times = book.cohort.times(endpoint, population)
             curve = survival.kaplan_meier(times["duration_days"], times["is_event"], level=book.level)
