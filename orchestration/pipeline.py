@@ -27,7 +27,9 @@ def prepare_instance(settings: Settings) -> None:
 
 def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
     """Materialise every asset once, recorded on the home's instance. A failed step is in the outcome, not raised."""
-    # Imports and parsing make millions of objects that stay: the collector's usual rhythm costs a sixth of the start.
+    # Imports and parsing make millions of objects that stay: looking through them again and again costs a sixth of the
+    # start. Afterwards the usual rhythm returns, or garbage that holds whole tables would pile up.
+    rhythm = gc.get_threshold()
     gc.set_threshold(100_000, 50, 1000)
     prepare_instance(settings)
     import dagster as dg
@@ -35,6 +37,7 @@ def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
     from orchestration.definitions import build_defs
 
     job = build_defs(settings).resolve_job_def("pipeline")
+    gc.set_threshold(*rhythm)
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
             instance=instance,
@@ -44,9 +47,7 @@ def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
-    if result.success:
-        return Outcome(True)
-    return _reason(result)
+    return Outcome(True) if result.success else _reason(result)
 
 
 def _reason(result) -> Outcome:
