@@ -132,3 +132,20 @@ def test_the_home_is_held_by_one_run_at_a_time(home):
         writer_lock(home.settings.home, timeout_seconds=0.2),
     ):
         pass
+
+
+def test_a_study_told_as_sdtm_or_as_hospital_exports_has_the_same_results(tmp_path):
+    """The layouts share no heading, code, date format or decimal mark, so a field mapped to the wrong column shows."""
+    results = []
+    for layout in ("sdtm", "site"):
+        home = make_home(tmp_path / layout)
+        write_study(home.settings.landing, 25, 7, layout=layout)
+        home.run()
+        content = home.content()
+        results.append({mart: content[f"marts.{mart}"] for mart in ("fct_best_response", "fct_time_to_event")})
+        results[-1]["changes"] = home.sql(
+            "select subject_id, sample_id, collected_at, value_ng_ml, pct_change, change_category, is_usable"
+            " from marts.fct_her2_delta order by all"
+        )
+    assert results[0]["fct_best_response"] and results[0]["changes"]
+    assert results[0] == results[1]
