@@ -4,42 +4,15 @@ import argparse
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from benchmarks.usage import run_process
+
 SHER2 = [sys.executable, "-m", "orchestration.cli"]
-
-
-@dataclass(frozen=True)
-class Usage:
-    wall: float
-    cpu: float
-    peak_gib: float
-    exit_code: int
-
-
-def run_process(command: list[str], home: Path) -> Usage:
-    """Wall and CPU seconds and the peak resident memory of the largest process, as the kernel counts them."""
-    environment = os.environ | {"SHER2_HOME": str(home)}
-    began = time.perf_counter()
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = child.stderr.read().decode(errors="replace")
-    _, status, used = os.wait4(child.pid, 0)
-    usage = Usage(
-        time.perf_counter() - began,
-        used.ru_utime + used.ru_stime,
-        used.ru_maxrss / 2**20,
-        os.waitstatus_to_exitcode(status),
-    )
-    if usage.exit_code:
-        print(said[-2000:], file=sys.stderr)
-    return usage
 
 
 def stages(home: Path) -> list[tuple[str, float]]:
@@ -66,7 +39,7 @@ def measure(title: str, home: Path, runs: int) -> None:
         for item in home.iterdir():
             if item != landing:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
-        usages.append(run_process([*SHER2, "run"], home))
+        usages.append(run_process([*SHER2, "run"], {"SHER2_HOME": str(home)}))
     middle = sorted(usages, key=lambda usage: usage.wall)[len(usages) // 2]
     rows = rows_read(home)
     print(
@@ -91,12 +64,12 @@ def main() -> None:
         base = Path(folder)
         for title, subjects, runs in (("demo study, 120 subjects", 120, options.runs), ("5,000 subjects", 5000, 1)):
             home = base / str(subjects)
-            usage = run_process([*SHER2, "simulate", str(home / "landing"), "--subjects", str(subjects)], home)
+            usage = run_process([*SHER2, "simulate", str(home / "landing"), "--subjects", str(subjects)], {})
             print(f"\nsimulate {subjects} subjects: wall {usage.wall:.1f} s, peak {usage.peak_gib:.2f} GiB")
             measure(title, home, runs)
             shutil.rmtree(home)
         home = base / "lab"
-        usage = run_process([*SHER2, "simulate", str(home / "landing"), "--subjects", str(options.lab_subjects)], home)
+        usage = run_process([*SHER2, "simulate", str(home / "landing"), "--subjects", str(options.lab_subjects)], {})
         print(f"\nsimulate {options.lab_subjects:,} subjects: wall {usage.wall:.1f} s, peak {usage.peak_gib:.2f} GiB")
         shutil.rmtree(home / "landing" / "imaging")
         for path in (home / "landing" / "clinical").iterdir():
