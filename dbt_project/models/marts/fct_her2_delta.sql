@@ -41,6 +41,7 @@ select
     changes.is_fall_55,
     changes.is_normalised,
     changes.is_rise_from_nadir,
+    rises.sher2_progression,
     changes.is_bound,
     changes.is_timing_unknown,
     coalesce(changes.collected_on > progressions.progression_on, false) as is_after_progression,
@@ -50,6 +51,11 @@ select
 from {{ ref('int_serum_her2_changes') }} as changes
 inner join {{ ref('int_subject_timeline') }} as timeline on changes.subject_id = timeline.subject_id
 left join progressions on changes.subject_id = progressions.subject_id
+left join {{ ref('int_serum_her2_progression') }} as rises
+    on
+        changes.subject_id = rises.subject_id
+        and changes.sample_id = rises.sample_id
+        and changes.laboratory is not distinct from rises.laboratory
 left join {{ ref('int_sample_visits') }} as visits
     on
         changes.subject_id = visits.subject_id
