@@ -1,4 +1,7 @@
-"""`make bench`: `sher2 run` as a whole process, imports included, on simulated studies of three sizes."""
+"""`make bench`: `sher2 run` as a whole process, imports included, on simulated studies of three sizes; then the others.
+
+Each of the others runs alone, too: `python -m benchmarks.responses`.
+"""
 
 import argparse
 import os
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from benchmarks import responses
 from benchmarks.usage import run_process
 
 SHER2 = [sys.executable, "-m", "orchestration.cli"]
@@ -76,6 +80,7 @@ def main() -> None:
             if not path.name.lower().startswith(("dm", "ex")):
                 path.unlink()
         measure("laboratory rows alone (with demography and exposure)", home, 1)
+    responses.main([])
 
 
 if __name__ == "__main__":
