@@ -1,4 +1,4 @@
--- rises above the nadir that were drawn in time, and whether the next sample in the same assay confirms them
+-- which samples may show progression in serum, which of them rise above the nadir, and whether the next one confirms it
 {% set rise = 100 + var('analysis')['change_thresholds_pct']['rise'] %}
 {% set floor = var('analysis')['rise_floor_ng_ml'] %}
 
@@ -44,10 +44,12 @@ select
     subject_id,
     laboratory,
     sample_id,
+    is_in_time,
     case
+        when not (is_rise_from_nadir and is_in_time) then null
         when is_next_in_time and 100 * next_ng_ml >= {{ rise }} * nadir_ng_ml and next_ng_ml - nadir_ng_ml >= {{ floor }}
             then 'CONFIRMED'
         else 'UNCONFIRMED'
     end as sher2_progression
 from followed
-where is_rise_from_nadir and is_in_time
+where has_change

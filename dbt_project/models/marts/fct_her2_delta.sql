@@ -41,6 +41,7 @@ select
     changes.is_fall_55,
     changes.is_normalised,
     changes.is_rise_from_nadir,
+    coalesce(rises.is_in_time, false) as is_in_time_for_progression,
     rises.sher2_progression,
     changes.is_bound,
     changes.is_timing_unknown,

@@ -5,6 +5,8 @@ select
     cast(visit_no as integer) as assessment_no,
     is_accepted,
     is_baseline,
+    coalesce(is_baseline and {{ days_between('assessed_on', 'reference_on') }} > {{ var('response')['baseline_window_days'] }}, false)
+        as is_baseline_outside_window,
     assessed_on,
     is_date_imputed,
     {{ study_day('assessed_on', 'reference_on') }} as study_day,
