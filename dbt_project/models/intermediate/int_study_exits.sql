@@ -4,6 +4,7 @@ with exits as (
     select
         dispositions.subject_id,
         dispositions.occurred_on as exited_on,
+        dispositions.term as exit_term,
         case when dispositions.term like '%LOST%' then 'lost to follow-up' else 'withdrawal' end as exit_reason,
         row_number() over (
             partition by dispositions.subject_id
@@ -18,6 +19,7 @@ with exits as (
 select
     subject_id,
     exited_on,
+    exit_term,
     exit_reason
 from exits
 where exit_number = 1
