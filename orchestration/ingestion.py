@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,12 +29,15 @@ from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
 from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, scan
 from orchestration.settings import Settings
 from orchestration.study import Study
-from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, rules_hash, validate
+from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, Part, rules_hash, validate
 
 MAX_FILES = 2_000
 MAX_BYTES = 256 << 20
 MAX_ROWS = 500_000
 """Bounds of one batch. A batch ends with the file that reaches one of them; rows bound the memory."""
+
+ARCHIVE = "archive"
+"""The layout of a file that is no table itself: each of its members is taken in as a file of its own."""
 
 _PATIENCE_SECONDS = 2.0
 """A run waits so long for fresh files to settle, rather than ask for another run."""
@@ -59,9 +63,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement(Verdict):
-    """What would become of one file, with the faults found in it (FAULT_SCHEMA)."""
+    """What would become of one file, with the faults found in it (FAULT_SCHEMA), and of the members of an archive."""
 
     faults: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False, repr=False)
+    members: tuple["Judgement", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,12 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Opened:
-    """One file, read: its sheets, or the rule and message by which it is refused."""
+    """One file, read: its sheets, the number of members of an archive, or the rule and message of a refusal."""
 
     item: _Item
     sheets: list[exports.Sheet]
     refusal: tuple[str, str] | None = None
+    members: int = 0
 
     @property
     def rows(self) -> int:
@@ -168,12 +174,16 @@ def ingest(settings: Settings, study: Study, progress: Progress | None = None, t
 
         items = _next_batch(due, lake.dead_attempts(), study.ingest.max_attempts)
         batch, verdicts, counts = _take_in(settings, study, lake, items, rules, say)
-        done.update((item.path, item.file_id) for item in verdicts)
+        damaged = [item for item in items if not lake.has(item.file_id)]
+        done.update((item.path, item.file_id) for item in [*verdicts, *damaged])
+        if not verdicts:
+            continue
         result.files += verdicts
         result.batches.append(batch)
         for record, count in counts.items():
             result.records[record] = result.records.get(record, Counts()) + count
         say(f"batch {batch} committed")
+    result.held += _bytes_lost(lake)
     result.seconds = time.monotonic() - started
     return result
 
@@ -182,7 +192,7 @@ def pending(settings: Settings, study: Study) -> list[Held]:
     """What waits: files that the next run would decide about, and what it would leave, with the reason. Writes nothing
     but the throw-away memory of hashes."""
     ready, held = _ready(settings, study)
-    return [Held(item.path, "waits for the next run") for item in ready] + held
+    return [Held(item.path, "waits for the next run") for item in ready] + held + _bytes_lost(Lake(settings))
 
 
 def pending_fingerprint(settings: Settings, study: Study) -> str | None:
@@ -213,8 +223,24 @@ def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Judge
         except Unreadable as error:
             raise UserError(f"{path}: {error}") from None
         item = _Item(name, digest.hexdigest(), status.st_size, 0, None)
-        judged = _judge([_read(copy, item, study)], study, datetime.now(UTC))
-    return Judgement(**asdict(judged.verdicts[0]), faults=judged.faults.to_pandas())
+        return _would_become(copy, item, study)
+
+
+def _would_become(copy: Path, item: _Item, study: Study) -> Judgement:
+    members: list[Judgement] = []
+
+    def look(member: str, content: Iterator[bytes]) -> None:
+        with tempfile.NamedTemporaryFile(dir=copy.parent) as file:
+            for chunk in content:
+                file.write(chunk)
+            file.flush()
+            own = _Item(f"{item.path}/{member}", item.file_id, file.tell(), 0, None)
+            members.append(_would_become(Path(file.name), own, study))
+
+    judged = _judge([_read(copy, item, study, look)], study, datetime.now(UTC))
+    [verdict] = judged.verdicts
+    kept = () if verdict.status == "rejected" else tuple(members)
+    return Judgement(**asdict(verdict), faults=judged.faults.to_pandas(), members=kept)
 
 
 # --- what is due ---------------------------------------------------------------------------------------------------
@@ -305,6 +331,7 @@ def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: _Rules) -> list[_I
         received.setdefault((row.file_id, row.path), row.received_at.to_pydatetime())
         newest[row.path] = max(newest.get(row.path, (0, "")), (row.sequence, row.file_id))
     last = max((row.sequence for row in rows), default=0)
+    found = [*found, *_members(lake, verdicts, newest)]
 
     asked = lake.asked()
 
@@ -329,9 +356,34 @@ def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: _Rules) -> list[_I
     new = {(item.path, item.file_id) for item in items if not item.is_known}
     for (sha, path), row in judgements.items():
         in_force = row is verdicts[sha] or verdicts[sha].status == "rejected"
-        if in_force and is_old(row) and (path, sha) not in new:
+        if in_force and is_old(row) and (path, sha) not in new and lake.has(sha):
             items.append(_Item(path, sha, row.bytes, row.sequence, received[sha, path]))
     return items
+
+
+def _bytes_lost(lake: Lake) -> list[Held]:
+    """Files that count as they were judged, but could not be judged again."""
+    ledger = lake.ledger()
+    reason = "its kept bytes are damaged or gone; it counts as it was judged. Deliver the same file again."
+    return [Held(row.path, reason) for row in ledger.itertuples() if not lake.has(row.file_id)]
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file of an archive, which arrives when the archive is taken in and lies below its path."""
+
+    path: str
+    bytes: int
+
+
+def _members(lake: Lake, verdicts: dict, newest: dict[str, tuple[int, str]]) -> list[tuple[_Member, str]]:
+    """What the archives that now lie at their paths hold, with the sha256 of each member."""
+    return [
+        (_Member(f"{path}/{name}", size), member)
+        for path, (_, sha) in newest.items()
+        if sha in verdicts and verdicts[sha].status == "loaded" and verdicts[sha].layout == ARCHIVE
+        for name, size, member in lake.members(sha)
+    ]
 
 
 def _next_batch(due: list[_Item], dead: dict[str, int], max_attempts: int) -> list[_Item]:
@@ -373,6 +425,9 @@ def _take_in(
         verdicts = judged.verdicts + [Verdict(item.path, item.file_id, "duplicate") for item in copies]
         ledger = [_ledger_row(verdict, by_key[verdict.path, verdict.file_id], rules, now) for verdict in verdicts]
         counts = _counts(judged)
+        if not ledger:  # the kept bytes of every file were damaged
+            lake.attempted(set())
+            return number, [], {}
         say("writing")
         records = {
             record: _lake_rows(record, judged.records.pop(record), number, received) for record in list(judged.records)
@@ -408,18 +463,39 @@ def _open(
                 opened.append(_Opened(item, [], ("poison", poison)))
                 continue
             lake.attempt([item.file_id])
-            copy = lake.copy(item.file_id, Path(folder))
-            opened.append(_read(copy, item, study))
+            if (copy := lake.copy(item.file_id, Path(folder))) is None:
+                continue
+            listed: list[tuple[str, int, str]] = []
+            opened.append(_read(copy, item, study, partial(_keep_member, lake, listed)))
+            if opened[-1].members:
+                lake.list_members(item.file_id, listed)
             copy.unlink()
             if not opened[-1].refusal:
                 readable.add(item.file_id)
     return opened
 
 
-def _read(copy: Path, item: _Item, study: Study) -> _Opened:
+def _keep_member(lake: Lake, listed: list[tuple[str, int, str]], name: str, content: Iterator[bytes]) -> None:
+    """Keep the bytes of a member and list it with their number and sha256."""
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        for chunk in content:
+            size += len(chunk)
+            yield chunk
+
+    sha = lake.keep(counted())
+    listed.append((name, size, sha))
+
+
+def _read(copy: Path, item: _Item, study: Study, take: Callable[[str, Iterator[bytes]], None]) -> _Opened:
+    """``take`` is given the members of an archive, one by one."""
     if item.bytes == 0:
         return _Opened(item, [], ("empty", f"{item.path}: holds no bytes. Deliver it again, whole."))
     try:
+        if (members := exports.members(copy, item.path, study)) is not None:
+            return _Opened(item, [], members=sum(take(*member) is None for member in members))
         return _Opened(item, exports.read(copy, item.path, study))
     except exports.Rejected as refusal:
         return _Opened(item, [], (refusal.rule, refusal.message))
@@ -442,10 +518,10 @@ def _judge(opened: list[_Opened], study: Study, now: datetime) -> _Judged:
             sheet.table.append_column("_file_id", _constant(item.file_id, sheet.table.num_rows))
             for item, sheet in sheets
         ]
-        origins = {
-            item.file_id: Origin(item.path, _headings(sheet, study), (item.received_at or now).date())
-            for item, sheet in sheets
-        }
+        by_file: dict[_Item, list[exports.Sheet]] = {}
+        for item, sheet in sheets:
+            by_file.setdefault(item, []).append(sheet)
+        origins = {item.file_id: _origin(item, own, study, now) for item, own in by_file.items()}
         validations[record] = validate(record, pa.concat_tables(tables), study, origins)
     critical = {key: value for validation in validations.values() for key, value in validation.rejections.items()}
     records: dict[str, list[_Rows]] = {}
@@ -481,19 +557,35 @@ def _verdict(file: _Opened, critical: tuple[str, str] | None, own: list[_Rows]) 
     )
     if refusal := file.refusal or critical:
         return replace(verdict, reason=": ".join(refusal))
+    if file.members:
+        return replace(verdict, status="loaded", layout=ARCHIVE, reason=f"archive of {file.members:,} files")
     read, accepted = sum(rows.table.num_rows for rows in own), sum(rows.accepted for rows in own)
+    notes = [sheet.note for sheet in file.sheets if sheet.note]
     return replace(
         verdict,
         status="loaded",
-        reason=None if read else "no rows",
+        reason="; ".join(notes if read else ["no rows", *notes]) or None,
         rows_read=read,
         rows_accepted=accepted,
         rows_quarantined=read - accepted,
     )
 
 
+def _origin(item: _Item, sheets: list[exports.Sheet], study: Study, now: datetime) -> Origin:
+    """``sheets``: those of one record in the file."""
+    return Origin(
+        item.path,
+        _headings(sheets[0], study),
+        (item.received_at or now).date(),
+        sheets[0].rows_stand_alone,
+        tuple(Part(sheet.part, sheet.rows_before, _headings(sheet, study)) for sheet in sheets),
+    )
+
+
 def _headings(sheet: exports.Sheet, study: Study) -> dict[str, str]:
     """Where the untouched text of a canonical column stands, as far as the layout says it."""
+    if sheet.headings:
+        return dict(sheet.headings)
     if sheet.layout == "site":
         return {name: name for name in RECORDS[sheet.record].column_names}
     source = next((source for source in study.sources if source.name == sheet.source), None)

@@ -14,8 +14,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -88,17 +88,18 @@ class Lake:
     def prepare(self) -> None:
         """Make the folders; count the attempts of a run that died and clear away what it did not commit."""
         for folder in (self._files, self._attempts, self._again):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
         self._count_dead_attempts()
         committed = set(self._numbers(self.root / "ledger"))
         for folder, schema in self._folders().items():
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink()
             for number in set(self._numbers(folder)) - committed:
                 (folder / _name(number)).unlink()
-            if not (folder / "empty.parquet").exists():
-                _write(folder / "empty.parquet", schema.empty_table())
+            empty = folder / "empty.parquet"
+            if not empty.exists() or pq.read_schema(empty) != schema:  # of an older version, with fewer columns
+                _write(empty, schema.empty_table())
         for leftover in self._files.glob(".*.tmp"):
             leftover.unlink()
 
@@ -124,6 +125,16 @@ class Lake:
         finally:
             Path(temporary).unlink(missing_ok=True)
         return digest.hexdigest()
+
+    def list_members(self, file_id: str, members: list[tuple[str, int, str]]) -> None:
+        """Note what an archive holds: (name, bytes, sha256) of each member, all of them kept."""
+        folder = self.root / "archives"
+        folder.mkdir(exist_ok=True)
+        _replace(folder / file_id, json.dumps(members))
+
+    def members(self, file_id: str) -> list[tuple[str, int, str]]:
+        """As `list_members` noted."""
+        return [tuple(member) for member in _json(self.root / "archives" / file_id, [])]
 
     def next_batch(self) -> int:
         return max(self._numbers(self.root / "ledger"), default=0) + 1
@@ -213,12 +224,26 @@ class Lake:
     def has(self, file_id: str) -> bool:
         return (self._files / f"{file_id}.gz").exists()
 
-    def copy(self, file_id: str, folder: Path) -> Path:
-        """A private copy of a file's bytes, named by their sha256: all that readers ever open."""
-        target = folder / file_id
-        with gzip.open(self._files / f"{file_id}.gz") as packed, target.open("wb") as file:
-            shutil.copyfileobj(packed, file, _COPY_BYTES)
-        return target
+    def copy(self, file_id: str, folder: Path) -> Path | None:
+        """A private copy of a file's bytes, named by their sha256: all that readers ever open.
+
+        Returns:
+            None where the kept bytes are damaged. They are set aside: the file counts as it was judged, and its bytes
+            are kept anew as soon as they are found in the landing folder.
+        """
+        target, kept, digest = folder / file_id, self._files / f"{file_id}.gz", hashlib.sha256()
+        try:
+            with gzip.open(kept) as packed, target.open("wb") as file:
+                while chunk := packed.read(_COPY_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            digest = None
+        if digest is not None and digest.hexdigest() == file_id:
+            return target
+        target.unlink(missing_ok=True)
+        os.replace(kept, kept.with_suffix(".damaged"))
+        return None
 
     def deliveries(self) -> pd.DataFrame:
         """Every ledger row (LEDGER_SCHEMA), oldest first: deliveries, duplicates and judgements."""
@@ -253,7 +278,8 @@ class Lake:
     def quarantine(self) -> pd.DataFrame:
         """Faults of the verdicts in force (FAULT_SCHEMA, batch): quarantined rows (warning) and findings (info)."""
         folder = self.root / "quarantine"
-        tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder)]
+        committed = set(self._numbers(self.root / "ledger"))  # a run may be clearing away what is not
+        tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder) if number in committed]
         faults = pa.concat_tables(tables).to_pandas() if tables else _TABLES["quarantine"].empty_table().to_pandas()
         current = _loaded(self.deliveries())[["file_id", "batch"]]
         return faults.merge(current, on=["file_id", "batch"]).sort_values(
@@ -353,6 +379,13 @@ def _write(path: Path, table: pa.Table) -> None:
         _sync(file)
     os.replace(temporary, path)
     _sync_folder(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """A folder that a power cut cannot take away together with what was synced into it."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        _sync_folder(folder.parent)
 
 
 def _sync(file) -> None:

@@ -49,6 +49,14 @@ class Landing(_Model):
 class Ingest(_Model):
     max_attempts: int = Field(3, ge=1)
     max_file_mb: int = Field(512, ge=1)
+    max_document_mb: int = Field(50, ge=1, description="XML and JSON documents, which are read as a whole")
+    max_unpacked_mb: int = Field(200, ge=1, description="sum of the members of a ZIP archive or a workbook")
+    max_members: int = Field(2_000, ge=1)
+    parser_memory_mb: int = Field(2_048, ge=64, description="of the process in which files are parsed")
+    parser_seconds: int = Field(300, ge=1)
+    max_dicom_mb: int = Field(20, ge=1)
+    max_message_mb: int = Field(10, ge=1, description="one HL7 message; a batch may hold many")
+    max_message_segments: int = Field(20_000, ge=1)
 
 
 class Schedule(_Model):
@@ -189,6 +197,13 @@ class ChangeThresholds(_Model):
     deep_fall: Percent = 55
 
 
+class EventsPerVariable(_Model):
+    """How many events a model needs for each of its terms, and a rank or log-rank test for its one contrast."""
+
+    least: int = Field(5, ge=1, description="below it a number is not given")
+    enough: int = Field(10, ge=1, description="below it a number is given with a warning")
+
+
 class Analysis(_Model):
     population: Literal["in_treated", "in_efficacy", "in_response_evaluable"] = "in_efficacy"
     primary: str = "landmark_week_6"
@@ -199,6 +214,7 @@ class Analysis(_Model):
     change_thresholds_pct: ChangeThresholds = ChangeThresholds()
     rise_floor_ng_ml: float = Field(1.7, ge=0)
     lag_days: Days = 7
+    events_per_variable: EventsPerVariable = EventsPerVariable()
     km_months: list[int] = [6, 12, 18, 24]
     level: float = Field(0.95, gt=0.5, lt=1)
 
@@ -209,6 +225,14 @@ class Analysis(_Model):
             raise ValueError(f"primary {self.primary!r} is none of the landmark analyses: {', '.join(names)}")
         return self
 
+    @property
+    def primary_week(self) -> int:
+        return int(self.primary.rsplit("_", 1)[1])
+
+    def landmark_day(self, week: int) -> int:
+        """The study day on which a landmark stands: the end of its visit windows."""
+        return 7 * week + self.landmark_grace_days
+
 
 class Source(_Model):
     """How one vendor's export becomes rows of a record: a built-in ``layout``, or ``record`` with ``columns``."""
@@ -216,7 +240,7 @@ class Source(_Model):
     name: str
     folder: Literal["clinical", "lab", "imaging"] | None = None
     match: str = Field("*", description="glob on the file's path below the folder")
-    layout: Literal["sdtm", "site"] | None = None
+    layout: Literal["sdtm", "site", "hl7v2", "fhir", "dicom_sr"] | None = None
     record: str | None = None
     columns: dict[str, str | list[str]] = Field(
         default={}, description="canonical column: heading; a list of headings takes the first one that is filled"
@@ -234,7 +258,14 @@ class Source(_Model):
     decimal: Literal[".", ","] = "."
     delimiter: str = ","
     encoding: str = "utf-8"
+    sheet: str | None = Field(None, description="title of the sheet of a workbook; without it any sheet that fits")
+    heading_row: int = Field(1, ge=1, le=100, description="which of the filled rows holds the headings")
     timezone: str | None = None
+    subject_authority: str | None = Field(
+        None,
+        description="of messages: which of a patient's identifiers is the subject id, by its assigning authority"
+        " (HL7 PID-3.4) or its system (FHIR); without it the first one",
+    )
     missing: list[str] = [""]
     exported_on: str | None = Field(
         None,
@@ -266,7 +297,14 @@ class Source(_Model):
     @model_validator(mode="after")
     def _one_way(self) -> "Source":
         if (self.layout is None) == (self.record is None):
-            raise ValueError("name either a built-in layout (sdtm, site) or a record with its columns")
+            raise ValueError(
+                "name either a built-in layout (sdtm, site, hl7v2, fhir, dicom_sr) or a record with its columns"
+            )
+        is_message = self.layout in ("hl7v2", "fhir", "dicom_sr")
+        if is_message and (self.columns or self.subject_id):
+            raise ValueError(f"layout {self.layout} has no columns to name; say subject_authority, constants, codes, units")
+        if self.subject_authority is not None and not is_message:
+            raise ValueError("subject_authority belongs to the layouts hl7v2, fhir and dicom_sr")
         if self.record is not None:
             if self.record not in RECORDS:
                 raise ValueError(f"record {self.record!r} is none of: {', '.join(RECORDS)}")

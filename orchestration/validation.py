@@ -201,6 +201,26 @@ class Origin:
     path: str
     headings: Mapping[str, str] = field(default_factory=dict)  # canonical column -> heading
     received_on: date | None = None  # nothing in the file can have happened later
+    rows_stand_alone: bool = False  # unreadable rows say nothing about the file's structure
+    parts: tuple["Part", ...] = ()  # of a file with several tables, in their order
+
+    def part(self, row_number: int) -> "Part":
+        """The table that a row of the file stands in."""
+        own = Part("", 0, self.headings)
+        return next((part for part in reversed(self.parts) if row_number > part.rows_before), own)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a file: rows are numbered on through the file, so its first row has ``rows_before`` + 1."""
+
+    name: str
+    rows_before: int
+    headings: Mapping[str, str] = field(default_factory=dict)
+
+    def where(self, path: str, row_number: int) -> str:
+        """Where a row stands, as a person finds it."""
+        return f"{path}{', ' if self.name else ''}{self.name}, row {row_number - self.rows_before}"
 
 
 @dataclass(frozen=True)
@@ -310,7 +330,11 @@ def _faults(
     else:
         fields = pa.repeat(pa.scalar(check.field), count)
         values = _original(rows, check.field, file_ids, origins)
-    paths = pa.array([origins[item].path if item in origins else item for item in file_ids.to_pylist()], pa.string())
+    known = [origins.get(item, Origin(item)) for item in file_ids.to_pylist()]
+    places = pa.array(
+        [origin.part(row).where(origin.path, row) for origin, row in zip(known, rows["_row_number"].to_pylist())],
+        pa.string(),
+    )
     shown = pc.if_else(
         pc.is_null(values), "is blank", pc.binary_join_element_wise("'", pc.coalesce(values, ""), "'", "")
     )
@@ -318,8 +342,8 @@ def _faults(
         rows["_misread"].combine_chunks() if check.field == _LINE else pc.binary_join_element_wise(fields, shown, " ")
     )
     message = pc.binary_join_element_wise(
-        paths,
-        pc.binary_join_element_wise(", row ", rows["_row_number"].combine_chunks().cast(pa.string()), ": ", ""),
+        places,
+        ": ",
         what,
         pc.binary_join_element_wise(f" ({check.rule}). ", check.mend, ""),
         "",
@@ -345,11 +369,13 @@ def _original(rows: pa.Table, name: str, file_ids: pa.Array, origins: Mapping[st
         canonical = pa.nulls(rows.num_rows, pa.string())
     if name == _LINE:
         return pc.map_lookup(rows["_source"].combine_chunks(), _LINE, "first")
-    headings = {item: origin.headings[name] for item, origin in origins.items() if name in origin.headings}
     source = rows["_source"].combine_chunks()
+    numbers = rows["_row_number"].to_pylist()
+    known = zip((origins.get(item) for item in file_ids.to_pylist()), numbers, strict=True)
+    headings = pa.array([origin and origin.part(row).headings.get(name) for origin, row in known], pa.string())
     values = canonical
-    for heading in sorted(set(headings.values())):
-        own = pc.is_in(file_ids, pa.array([item for item, value in headings.items() if value == heading], pa.string()))
+    for heading in sorted(set(headings.to_pylist()) - {None}):
+        own = pc.fill_null(pc.equal(headings, heading), False)
         values = pc.if_else(own, pc.coalesce(pc.map_lookup(source, heading, "first"), canonical), values)
     return values
 
@@ -437,12 +463,14 @@ def _with_file_columns(record: str, table: pa.Table, origins: Mapping[str, Origi
     rows = np.bincount(ordinal, minlength=1)
     enough = rows >= SHARE_ROWS
 
-    def share(flags: np.ndarray) -> pa.Array:
-        shares = np.where(enough, np.bincount(ordinal, weights=flags, minlength=1) / np.maximum(rows, 1), np.nan)
+    def share(flags: np.ndarray, counts: np.ndarray) -> pa.Array:
+        shares = np.where(counts, np.bincount(ordinal, weights=flags, minlength=1) / np.maximum(rows, 1), np.nan)
         return pa.array(shares[ordinal], pa.float64(), from_pandas=True)
 
-    table = table.append_column("file.misread_share", share(misread))
-    table = table.append_column("file.subject_share", share(pc.is_valid(table["subject_id"]).to_numpy()))
+    origin = [origins.get(file_id, Origin(file_id)) for file_id in files.dictionary.to_pylist()]
+    in_structure = np.array([not item.rows_stand_alone for item in origin] or [True])
+    table = table.append_column("file.misread_share", share(misread, enough & in_structure))
+    table = table.append_column("file.subject_share", share(pc.is_valid(table["subject_id"]).to_numpy(), enough))
     latest = [_latest_day(origins.get(file_id)) for file_id in files.dictionary.to_pylist()]
     table = table.append_column("file.latest_day", pa.array(latest, pa.string()).take(files.indices))
     if record == "lab_results":

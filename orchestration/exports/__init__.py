@@ -5,7 +5,8 @@ which mapping a table's headings mean; `mapping` turns text into canonical text.
 judged later, by the record's expectations.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:  # study.py imports records.py of this package, and pyarrow is
 
     from orchestration.study import Study
 
-READER_VERSION = "1"
+READER_VERSION = "2"
 """Raise it when the same bytes under the same study.yaml would read differently: what was refused is judged again."""
 
 
@@ -26,6 +27,9 @@ class Sheet:
     (1-based, data rows as a person counts them: no heading, no empty lines), ``_source`` map<string, string>
     (heading -> untouched text) and ``_misread`` string: why the row could not be read; its canonical columns are
     then null. Rows with a wrong number of fields stand last, with their whole line under the heading ``(line)``.
+
+    A file with several tables (sheets of a workbook, members of a transport file) gives each one its ``part``; its rows
+    are then numbered on through the file, and ``rows_before`` is what a message subtracts to say the part's own row.
     """
 
     record: str
@@ -33,6 +37,11 @@ class Sheet:
     layout: str  # "sdtm", "site" or "declared"
     table: "pa.Table"
     exported_on: str | None = None  # ISO date, where the source says how its file names carry it
+    part: str = ""  # for example "sheet 'Labs'"; empty where the file is one table
+    rows_before: int = 0
+    note: str = ""  # what of the file was left out on purpose, for the verdict
+    headings: Mapping[str, str] = field(default_factory=dict)  # canonical column -> source text; else by the layout
+    rows_stand_alone: bool = False  # messages and entries: many that cannot be read say nothing about the others
 
 
 class Rejected(Exception):
@@ -55,8 +64,48 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
         name: the file's path below the landing folder, for example ``lab/2026/lis_01.csv``.
 
     Raises:
-        Rejected: it is no table of a known layout.
+        Rejected: it is no table of a known layout. An archive is read by its `members`.
     """
     from orchestration.exports import sniff
 
-    return sniff.reader(path, name)(path, name, study)
+    return _numbered_through(sniff.reader(path, name)(path, name, study))
+
+
+def members(path: Path, name: str, study: "Study") -> Iterator[tuple[str, Iterator[bytes]]] | None:
+    """(name, bytes in chunks) of each file in an archive; None where the file is no archive.
+
+    Raises:
+        Rejected: the archive is damaged or hostile, found out perhaps only at a later member: nothing of it counts.
+    """
+    from orchestration.exports import archive, sniff
+
+    if not sniff.is_archive(path, name):
+        return None
+    return archive.members(path, name, study.ingest.max_unpacked_mb << 20, study.ingest.max_members)
+
+
+def _numbered_through(sheets: list[Sheet]) -> list[Sheet]:
+    """Row numbers are unique in a file: those of each further part go on where the last one ended."""
+    before: dict[str, int] = {}
+    total, numbered = 0, []
+    for part in dict.fromkeys(sheet.part for sheet in sheets):
+        before[part] = total
+        total += max((_last_row(sheet) for sheet in sheets if sheet.part == part), default=0)
+    for sheet in sheets:
+        if start := before[sheet.part]:
+            sheet = replace(sheet, table=_shifted(sheet.table, start), rows_before=start)  # noqa: PLW2901
+        numbered.append(sheet)
+    return numbered
+
+
+def _last_row(sheet: Sheet) -> int:
+    import pyarrow.compute as pc
+
+    return pc.max(sheet.table["_row_number"]).as_py() or 0
+
+
+def _shifted(table: "pa.Table", by: int) -> "pa.Table":
+    import pyarrow.compute as pc
+
+    place = table.column_names.index("_row_number")
+    return table.set_column(place, "_row_number", pc.add(table["_row_number"], by))

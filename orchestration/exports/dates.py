@@ -5,7 +5,7 @@ spelling does not cover (ambiguous, impossible, two-digit years, years before 19
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -74,6 +74,17 @@ class DateStyle:
         """
         patterns = [part for text in (datetime_format, date_format) if text for part in _expressions(text)]
         return cls(tuple(_with_all_parts(pattern) for pattern in patterns), ZoneInfo(zone))
+
+    def or_iso(self) -> "DateStyle":
+        """Also for dates that the format itself holds as dates: readers write these in ISO 8601.
+
+        Raises:
+            ValueError: the declared spelling takes an ISO date for another day.
+        """
+        probe = _day_text(_parts(pa.array(["2024-01-02"]), self))[0].as_py()
+        if probe not in (None, "2024-01-02"):
+            raise ValueError("its date_format reads 2024-01-02 as another day, and this format holds real dates")
+        return replace(self, patterns=(*(_with_all_parts(pattern) for pattern in _ISO[:1]), *self.patterns))
 
 
 def days(texts: pa.Array, style: DateStyle) -> pa.Array:

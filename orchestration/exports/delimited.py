@@ -7,6 +7,7 @@ and tables too large, the number of records. Nothing is sniffed: delimiter and e
 import codecs
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ import pyarrow.csv
 
 from orchestration.exports import Rejected, Sheet, layouts
 from orchestration.exports.mapping import SOURCE, Plan, canonical, fold_heading, schema
+from orchestration.exports.tables import MAX_COLUMNS, check_bytes
 
 if TYPE_CHECKING:
     from orchestration.study import Study
 
-MAX_COLUMNS = 2_000
 MAX_LINE_BYTES = 1 << 20
 MAX_RAGGED_ROWS = 100_000  # of so many the declaration is wrong, not the rows
 _BLOCK_BYTES = 4 << 20
@@ -39,17 +40,10 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
         Rejected: ``empty``, ``too_large``, ``encoding``, ``line_too_long``, ``too_wide``, ``unclosed_quote``,
             ``ragged_rows``, or what `layouts.choose` raises.
     """
-    size, limit = path.stat().st_size, study.ingest.max_file_mb
-    if size > limit << 20:
-        raise Rejected(
-            "too_large",
-            (
-                f"{name}: {size >> 20} MB, more than ingest.max_file_mb ({limit}) of study.yaml allows. "
-                "Split the export, or raise the limit."
-            ),
-        )
+    size = path.stat().st_size
+    check_bytes(name, size, study.ingest.max_file_mb, "Split the export, or raise ingest.max_file_mb in study.yaml.")
     raw = pa.memory_map(str(path)).read_buffer() if size else pa.py_buffer(b"")
-    text, plan = layouts.choose(name, lambda delimiter, encoding: Text.opened(raw, name, delimiter, encoding), study)
+    text, plan = layouts.choose(name, lambda dialect: Text.opened(raw, name, dialect), study)
     table = _table(text, plan, study)
     return [Sheet(plan.record.name, plan.source, plan.layout, table, layouts.exported_on(name, plan, study))]
 
@@ -67,12 +61,13 @@ class Text:
     rows: list[list[str]]
 
     @classmethod
-    def opened(cls, raw: pa.Buffer, name: str, delimiter: str, encoding: str) -> "Text":
+    def opened(cls, raw: pa.Buffer, name: str, dialect: layouts.Dialect) -> "Text":
         """Read the heading line.
 
         Raises:
             Rejected: there is none that could be read.
         """
+        delimiter, encoding = dialect.delimiter, dialect.encoding
         if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
             raise Rejected(
                 "declaration",
@@ -105,7 +100,7 @@ class Text:
             )
         rows = csv.reader(lines if whole else lines[:-1], delimiter=delimiter)
         try:
-            headings = next(row for row in rows if row)
+            headings = next(itertools.islice(filter(None, rows), dialect.heading_row - 1, None))
             heading_lines = rows.line_num
         except (csv.Error, StopIteration):
             raise Rejected(

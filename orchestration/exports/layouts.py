@@ -47,29 +47,49 @@ class Misfit:
     in_common: int
 
 
-def choose(name: str, open_as: Callable[[str, str], Table], study: "Study") -> tuple[Table, Plan]:
+@dataclass(frozen=True)
+class Dialect:
+    """How a source says that its tables are written; each format takes of it what concerns it."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    heading_row: int = 1
+
+
+class NoLayout(Rejected):
+    """No layout fits. ``in_common``: how many headings the nearest one shares with the table."""
+
+    def __init__(self, message: str, in_common: int):
+        super().__init__("header_mismatch", message)
+        self.in_common = in_common
+
+
+def choose(name: str, open_as: Callable[[Dialect], Table], study: "Study", part: str = "") -> tuple[Table, Plan]:
     """The table, opened in the dialect that fits, and the plan that reads it.
 
     Args:
         name: the file's path below the landing folder.
-        open_as: opens the table by delimiter and encoding (formats without such a choice ignore them).
+        open_as: opens the table.
+        part: title of the table in a file that may hold several; a source that names another ``sheet`` is not asked.
 
     Raises:
         Rejected: ``header_mismatch``, ``duplicate_header``, ``blank_header``, ``unknown_domain``, ``declaration``.
     """
+    titled = [source for source in declared(name, study) if source.sheet in (None, part)]
     misfits: list[Misfit] = []
     refusals: list[Rejected] = []
-    attempts = [(source, source.delimiter, source.encoding) for source in declared(name, study)]
-    attempts += [(None, delimiter, "utf-8") for delimiter in _BUILT_IN_DELIMITERS]
+    attempts = [(source, Dialect(source.delimiter, source.encoding, source.heading_row)) for source in titled]
+    attempts += [(None, Dialect(delimiter)) for delimiter in _BUILT_IN_DELIMITERS]
+    stems = tuple(stem for stem in (part, PurePosixPath(name).stem) if stem)
     tables: list[Table] = []
-    for source, delimiter, encoding in attempts:
+    for source, dialect in attempts:
         try:
-            table = open_as(delimiter, encoding)
+            table = open_as(dialect)
         except Rejected as refusal:
             refusals.append(refusal)
             continue
         tables.append(table)
-        for outcome in _outcomes(name, table, source, study):
+        for outcome in _outcomes(name, stems, table, source, study):
             if isinstance(outcome, Plan):
                 _check_headings(name, table.headings)
                 return table, outcome
@@ -77,6 +97,12 @@ def choose(name: str, open_as: Callable[[str, str], Table], study: "Study") -> t
     if refusals and not any(misfit.in_common for misfit in misfits):
         raise refusals[0]
     raise _mismatch(name, max(tables, key=lambda table: len(table.headings)).headings, misfits)
+
+
+def message_plan(name: str, record: Record, layout: str, study: "Study") -> Plan:
+    """The plan for messages, which bring their canonical columns: the first source of that layout, or none."""
+    source = next((source for source in declared(name, study) if source.layout == layout), None)
+    return _plan(record, layout, {column.name: (column.name,) for column in record.columns}, source, study)
 
 
 def declared(name: str, study: "Study") -> list["Source"]:
@@ -100,13 +126,16 @@ def exported_on(name: str, plan: Plan, study: "Study") -> str | None:
     return "-".join(digits.groups()) if digits else None
 
 
-def _outcomes(name: str, table: Headed, source: "Source | None", study: "Study") -> Iterable[Plan | Misfit]:
+def _outcomes(
+    name: str, stems: tuple[str, ...], table: Headed, source: "Source | None", study: "Study"
+) -> Iterable[Plan | Misfit]:
+    """``stems``: what the table is called, the nearest name first."""
     if source is not None and source.record is not None:
         yield _by_source(table, source, study)
     if source is None or source.layout == "sdtm":
-        yield _by_sdtm(name, table, source, study)
+        yield _by_sdtm(name, stems, table, source, study)
     if source is None or source.layout == "site":
-        yield _by_site(name, table, source, study)
+        yield _by_site(stems, table, source, study)
 
 
 def _by_source(table: Headed, source: "Source", study: "Study") -> Plan | Misfit:
@@ -120,10 +149,12 @@ def _by_source(table: Headed, source: "Source", study: "Study") -> Plan | Misfit
     return _plan(record, "declared", columns, source, study)
 
 
-def _by_sdtm(name: str, table: Headed, source: "Source | None", study: "Study") -> Plan | Misfit:
+def _by_sdtm(
+    name: str, stems: tuple[str, ...], table: Headed, source: "Source | None", study: "Study"
+) -> Plan | Misfit:
     known = domains({heading.strip().upper() for heading in table.headings})
     needs = {code: _needs(domain) for code, domain in known.items()}
-    code = _domain_code(name, table, needs)
+    code = _domain_code(stems, table, needs)
     if code and code not in known and not _missing(table, [("USUBJID",)]):
         raise Rejected(
             "unknown_domain",
@@ -154,10 +185,10 @@ def _needs(domain: Domain) -> list[Headings]:
     return [*(domain.columns[column] for column in required), *domain.needs]
 
 
-def _domain_code(name: str, table: Headed, needs: dict[str, list[Headings]]) -> str | None:
-    """By the DOMAIN column and the file's name; where they differ by the column; without both by the headings."""
-    stem = PurePosixPath(name).stem.lower()
-    named = next((code for code in sorted(needs, key=len, reverse=True) if stem.startswith(code.lower())), None)
+def _domain_code(stems: tuple[str, ...], table: Headed, needs: dict[str, list[Headings]]) -> str | None:
+    """By the DOMAIN column and the table's name; where they differ by the column; without both by the headings."""
+    longest_first = sorted(needs, key=len, reverse=True)
+    named = next((code for stem in stems for code in longest_first if stem.lower().startswith(code.lower())), None)
     told = Counter(text.upper() for text in table.sample("DOMAIN"))
     told += Counter("SUPP" + text.upper() for text in table.sample("RDOMAIN"))
     if told and named not in told:
@@ -168,8 +199,7 @@ def _domain_code(name: str, table: Headed, needs: dict[str, list[Headings]]) -> 
     return own[0] if len(own) == 1 else named
 
 
-def _by_site(name: str, table: Headed, source: "Source | None", study: "Study") -> Plan | Misfit:
-    stem = fold_heading(PurePosixPath(name).stem)
+def _by_site(stems: tuple[str, ...], table: Headed, source: "Source | None", study: "Study") -> Plan | Misfit:
     candidates = {record: _site_columns(record, source) for record in RECORDS.values()}
     given = set(source.constants) if source else set()
     missing = {
@@ -177,7 +207,8 @@ def _by_site(name: str, table: Headed, source: "Source | None", study: "Study") 
         for record, columns in candidates.items()
     }
     in_common = {record: _in_common(table, columns.values()) for record, columns in candidates.items()}
-    record = next((record for record in candidates if _is_named(stem, record)), None)
+    named = (record for stem in stems for record in candidates if _is_named(fold_heading(stem), record))
+    record = next(named, None)
     if record is None:
 
         def nearness(record: Record) -> tuple[bool, int, int]:
@@ -267,12 +298,12 @@ def _mismatch(name: str, headings: list[str], misfits: list[Misfit]) -> Rejected
     lacks = f"nearest is {nearest.layout} for {nearest.record}, which lacks {', '.join(nearest.missing)}"
     if not nearest.in_common and nearest.layout in ("sdtm", "site"):
         lacks = "no heading is known, sdtm needs USUBJID and site subject_id"
-    return Rejected(
-        "header_mismatch",
+    return NoLayout(
         (
             f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. Rename the columns, or declare the export "
             "under sources: in study.yaml (sher2 layout FILE proposes an entry)."
         ),
+        nearest.in_common,
     )
 
 

@@ -77,8 +77,19 @@ class Fields:
         return pc.coalesce(*(self[heading] for heading in headings)) if headings else nulls(self.rows)
 
 
-def canonical(batch: pa.RecordBatch, headings: list[str], plan: Plan, study: "Study") -> pa.RecordBatch:
-    """The record's columns, `_source` and `_misread` of a batch of text columns."""
+def canonical(
+    batch: pa.RecordBatch,
+    headings: list[str],
+    plan: Plan,
+    study: "Study",
+    source: pa.MapArray | None = None,
+    misread: pa.Array | None = None,
+) -> pa.RecordBatch:
+    """The record's columns, `_source` and `_misread` of a batch of text columns.
+
+    Args:
+        source: the rows' source text, where it is not that of the columns. misread: why the reader found rows unreadable.
+    """
     fields = Fields(batch, headings, plan.missing)
     picked = {column.name: _picked(column.name, fields, plan) for column in plan.record.columns}
     if plan.step:
@@ -86,10 +97,13 @@ def canonical(batch: pa.RecordBatch, headings: list[str], plan: Plan, study: "St
     columns = _converted(picked, plan)
     _DERIVE.get(plan.record.name, lambda *_: None)(columns, plan, study)
     reason = _misread(batch, headings, plan, fields)
+    if misread is not None:
+        reason = pc.coalesce(misread, reason)
     if reason.null_count < len(reason):
         columns = {name: pc.if_else(pc.is_null(reason), column, None) for name, column in columns.items()}
     arrays = [columns[name] for name in plan.record.column_names]
-    return pa.RecordBatch.from_arrays([*arrays, _source(batch, headings), reason], schema=schema(plan.record))
+    texts = _source(batch, headings) if source is None else source
+    return pa.RecordBatch.from_arrays([*arrays, texts, reason], schema=schema(plan.record))
 
 
 def schema(record: Record) -> pa.Schema:
@@ -179,14 +193,20 @@ _DERIVE = {
 
 def analyte_keys(analytes: pa.Array, specimens: pa.Array, study: "Study") -> pa.Array:
     """Key of the declared analyte (of study.yaml) that a code names, null for other analytes."""
+    always, if_serum = analyte_codes(study)
+    is_serum = pc.starts_with(pc.utf8_upper(specimens), "SERUM")
+    in_serum = pc.if_else(is_serum, by_distinct(analytes, lambda text: if_serum.get(fold_code(text))), None)
+    return pc.coalesce(by_distinct(analytes, lambda text: always.get(fold_code(text))), in_serum)
+
+
+def analyte_codes(study: "Study") -> tuple[dict[str, str], dict[str, str]]:
+    """Folded code -> key of a declared analyte: those that name it always, and those that do so in serum."""
     always, if_serum = {}, {}
     for key in type(study.analytes).model_fields:
         analyte = getattr(study.analytes, key)
         always.update((fold_code(code), key) for code in analyte.codes)
         if_serum.update((fold_code(code), key) for code in analyte.codes_if_serum)
-    is_serum = pc.starts_with(pc.utf8_upper(specimens), "SERUM")
-    in_serum = pc.if_else(is_serum, by_distinct(analytes, lambda text: if_serum.get(fold_code(text))), None)
-    return pc.coalesce(by_distinct(analytes, lambda text: always.get(fold_code(text))), in_serum)
+    return always, if_serum
 
 
 def _misread(batch: pa.RecordBatch, headings: list[str], plan: Plan, fields: Fields) -> pa.Array:

@@ -126,6 +126,8 @@ RECORDS: dict[str, Record] = {
                 _optional("assay"),
                 _optional("lloq", "number"),
                 _optional("uloq", "number"),
+                _optional("result_id"),  # of messages: what a retraction names, whatever the sample
+                _optional("version"),  # of messages: orders versions that were reported at the same second
             ),
         ),
         Record(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Path, str, Study], list[Sheet]]
 
-_HEAD_BYTES = 4096
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,42 @@ class Format:
 
 _BLANK = rb"(?:\xef\xbb\xbf)?\s*"
 _AS_CSV = "Export the table as CSV"
+_ROOM = "orchestration.exports."
 
-TEXT = Format("delimited text", b"", (".csv", ".tsv", ".tab", ".txt"), module="orchestration.exports.delimited")
+TEXT = Format("delimited text", b"", (".csv", ".tsv", ".tab", ".txt"), module=_ROOM + "delimited")
+ARCHIVE = Format("a ZIP archive", rb"PK(?:\x03\x04|\x05\x06)", (".zip",), module=_ROOM + "archive")
 FORMATS = (  # the first that fits; text is what nothing else is
     Format("gzip", rb"\x1f\x8b", (".gz", ".tgz"), "Unpack it and deliver the file inside"),
     Format(
         "an XLSX workbook",
         rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])",
         (".xlsx", ".xlsm"),
-        "Save the sheet as CSV (UTF-8)",
+        module=_ROOM + "xlsx",
     ),
-    Format("a ZIP archive", rb"PK(?:\x03\x04|\x05\x06)", (".zip",), "Unpack it and deliver the files inside"),
-    Format("an old Office document", rb"\xd0\xcf\x11\xe0", (".xls",), "Save the sheet as CSV (UTF-8)"),
+    ARCHIVE,
+    Format(
+        "an old or encrypted Office document",
+        rb"\xd0\xcf\x11\xe0",
+        (".xls",),
+        "Save the sheet as .xlsx without a password, or as CSV (UTF-8)",
+    ),
     Format(
         "a compressed file",
-        rb"BZh[1-9]|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf",
-        (".bz2", ".xz", ".zst", ".7z"),
+        rb"BZh[1-9]|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!",
+        (".bz2", ".xz", ".zst", ".7z", ".rar"),
         "Unpack it and deliver the file inside",
     ),
-    Format("SAS transport (XPT)", rb"HEADER RECORD", (".xpt", ".xpt5", ".xpt8"), _AS_CSV),
-    Format("a SAS data set", rb"\x00{12}\xc2\xea\x81\x60", (".sas7bdat",), _AS_CSV),
-    Format("Parquet", rb"PAR1", (".parquet",), _AS_CSV),
-    Format("DICOM", rb".{128}DICM", (".dcm",), "Export the measurements as CSV"),
+    Format("SAS transport (XPT)", rb"HEADER RECORD", (".xpt", ".xpt5", ".xpt8"), module=_ROOM + "xpt"),
+    Format("a SAS data set", rb"\x00{12}\xc2\xea\x81\x60", (".sas7bdat",), module=_ROOM + "sas7bdat"),
+    Format("Parquet", rb"PAR1", (".parquet",), module=_ROOM + "parquet"),
+    Format("an SPSS file", rb"\$FL[23]", (".sav", ".zsav"), _AS_CSV),
+    Format("an R data file", rb"RD[AX][23]\n", (".rda", ".rdata", ".rds"), _AS_CSV),
+    Format("DICOM", rb".{128}DICM", (".dcm",), module=_ROOM + "dicom_sr"),
     Format(
         "HL7 v2",
-        rb"(?:\xef\xbb\xbf)?\x0b?\s*(?:MSH|FHS|BHS)\|",
-        (".hl7",),
-        "Have the laboratory export its results as CSV",
+        rb"(?:\xef\xbb\xbf)?[\x0b\s]*(?:MSH|FHS|BHS)[^\w\s]",
+        (".hl7", ".oru", ".msg", ".txt"),
+        module=_ROOM + "hl7v2",
     ),
     Format(
         "HTML",
@@ -67,7 +76,20 @@ FORMATS = (  # the first that fits; text is what nothing else is
         (".html", ".htm"),
         "It is a web page, perhaps of a failed download: fetch the export again",
     ),
+    Format("CDISC ODM", _BLANK + rb"<[?!O].{0,3000}?<(?:\w+:)?ODM[\s>]|" + _BLANK + rb"<(?:\w+:)?ODM[\s>]", (".xml", ".odm"), module=_ROOM + "odm"),
     Format("XML", _BLANK + rb"<[?!A-Za-z]", (".xml",), _AS_CSV),
+    Format(
+        "Dataset-JSON",
+        _BLANK + rb'\{.{0,4000}?"datasetJSONVersion"',
+        (".json", ".ndjson"),
+        module=_ROOM + "datasetjson",
+    ),
+    Format(
+        "FHIR",
+        _BLANK + rb'(?:\{(?=\s*")|\[(?=\s*\{)).{0,4000}?"resourceType"\s*:',
+        (".json", ".ndjson", ".jsonl"),
+        module=_ROOM + "fhir",
+    ),
     Format("JSON", _BLANK + rb"(?:\{\s*[\"}]|\[\s*[\[{\"\]])", (".json", ".ndjson"), _AS_CSV),
     Format("PDF", rb"%PDF", (".pdf",), "Ask the sender for the table as CSV"),
     Format(
@@ -90,16 +112,29 @@ def reader(path: Path, name: str) -> "Reader":
     Raises:
         Rejected: ``type_mismatch``, nothing reads this format, or the name claims another one.
     """
+    return import_module(_named_rightly(path, name).module).read
+
+
+def is_archive(path: Path, name: str) -> bool:
+    """Whether the file's members are what is to be read.
+
+    Raises:
+        Rejected: as `reader`.
+    """
+    return _named_rightly(path, name) is ARCHIVE
+
+
+def _named_rightly(path: Path, name: str) -> Format:
     with path.open("rb") as file:
-        found = sniff(file.read(_HEAD_BYTES))
+        found = sniff(file.read(HEAD_BYTES))
     if found.module is None:
         raise Rejected("type_mismatch", f"{name}: the content is {found.name}, which is not read. {found.mend}.")
     suffix = Path(name).suffix.lower()
-    claimed = next((item for item in FORMATS if suffix in item.suffixes), found)
-    if claimed is not found:
+    claimed = [item for item in (*FORMATS, TEXT) if suffix in item.suffixes]
+    if claimed and found not in claimed:
         raise Rejected(
             "type_mismatch",
-            f"{name}: the name says {claimed.name}, the content is {found.name}. "
+            f"{name}: the name says {claimed[0].name}, the content is {found.name}. "
             "Deliver it again under its right name, whole.",
         )
-    return import_module(found.module).read
+    return found

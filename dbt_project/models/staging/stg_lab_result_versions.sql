@@ -33,6 +33,8 @@ select
         cast({{ to_date('accepted.reported_at') }} as timestamp),
         cast(accepted.exported_on as timestamp)
     ) as version_at,
+    accepted.version,
+    accepted.result_id,
     accepted._file_id,
     accepted._row_number,
     accepted.path,

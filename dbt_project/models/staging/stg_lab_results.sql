@@ -6,11 +6,47 @@
     'specimen', 'assay', 'result_status', 'carries_value', '_file_id', '_row_number',
 ] | join(', ') %}
 
+-- messages name their results: a retraction takes away what it names, and leaves other results of the sample
+with named as (
+
+    select
+        subject_id,
+        result_id,
+        is_removal,
+        row_number() over (
+            partition by subject_id, result_id
+            order by version_at desc nulls last, version desc nulls last, status_rank desc
+        ) as version_order
+    from (
+        select
+            *,
+            max(delivery) over (partition by subject_id, result_id, path) as newest_delivery
+        from {{ ref('stg_lab_result_versions') }}
+        where result_id is not null
+    ) as named_versions
+    where delivery = newest_delivery
+
+),
+
+standing as (
+
+    select versions.*
+    from {{ ref('stg_lab_result_versions') }} as versions
+    left join named
+        on
+            versions.subject_id = named.subject_id
+            and versions.result_id = named.result_id
+            and named.version_order = 1
+            and named.is_removal
+    where named.subject_id is null
+
+),
+
 -- nearly all results come once: only the others are put in order
-with repeated as (
+repeated as (
 
     select {{ keys }}
-    from {{ ref('stg_lab_result_versions') }}
+    from standing
     group by {{ keys }}
     having count(*) > 1
 
@@ -21,7 +57,7 @@ versions as (
     select
         versions.*,
         repeated.subject_id is not null as is_repeated
-    from {{ ref('stg_lab_result_versions') }} as versions
+    from standing as versions
     left join repeated
         on
         {%- for column in key %}
@@ -50,9 +86,34 @@ weighed as (
     select
         *,
         count(version_at) over key_rows = count(*) over key_rows as is_ordered,
-        max(case when carries_value or is_removal then 1 else 0 end) over key_rows = 1 as has_result
+        max(case when carries_value or is_removal then 1 else 0 end) over key_rows = 1 as has_result,
+        max(case when result_status = 'U' then 1 else 0 end) over key_rows = 1 as is_promoted,
+        max(case when result_status = 'U' then version_at end) over key_rows as promoted_at
     from delivered
     window key_rows as (partition by {{ keys }})
+
+),
+
+-- U makes final what was held as preliminary, and brings no value of its own
+held as (
+
+    select
+        *,
+        max(case when carries_value and version_at <= promoted_at then version_at end) over key_rows as held_at
+    from weighed
+    window key_rows as (partition by {{ keys }})
+
+),
+
+promoted as (
+
+    select
+        *,
+        case
+            when result_status = 'P' and is_promoted and (not is_ordered or version_at = held_at) then 'F'
+            else result_status
+        end as current_status
+    from held
 
 ),
 
@@ -62,12 +123,12 @@ numbered as (
         *,
         dense_rank() over (
             partition by {{ keys }}
-            order by case when is_ordered then version_at end desc nulls last, status_rank desc
+            order by case when is_ordered then version_at end desc nulls last, version desc nulls last, status_rank desc
         ) as version_number,
         row_number() over (
             partition by {{ keys }}
             order by
-                case when is_ordered then version_at end desc nulls last, status_rank desc,
+                case when is_ordered then version_at end desc nulls last, version desc nulls last, status_rank desc,
                 _file_id asc, _row_number asc, path asc
         ) as row_order,
         concat(
@@ -75,7 +136,7 @@ numbered as (
             cast(coalesce(collected_at, cast(collected_on as timestamp)) as varchar(40)), '|', coalesce(assay, ''), '|',
             coalesce(cast(lloq_ng_ml as varchar(40)), ''), '|', coalesce(cast(uloq_ng_ml as varchar(40)), '')
         ) as reading
-    from weighed
+    from promoted
     where carries_value or is_removal or not has_result
 
 ),
@@ -86,15 +147,15 @@ compared as (
         *,
         min(case when version_number = 1 then reading end) over key_rows
         <> max(case when version_number = 1 then reading end) over key_rows as has_conflict,
-        result_status = 'F'
-        and min(case when result_status = 'F' then reading end) over key_rows
-        <> max(case when result_status = 'F' then reading end) over key_rows as is_changed_without_correction
+        current_status = 'F'
+        and min(case when current_status = 'F' then reading end) over key_rows
+        <> max(case when current_status = 'F' then reading end) over key_rows as is_changed_without_correction
     from numbered
     window key_rows as (partition by {{ keys }})
 
 )
 
-select {{ columns }}, has_conflict, is_changed_without_correction
+select {{ columns | replace(' result_status,', ' current_status as result_status,') }}, has_conflict, is_changed_without_correction
 from compared
 where row_order = 1 and not is_removal
 union all
