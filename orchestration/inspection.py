@@ -5,6 +5,7 @@ import decimal
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -14,6 +15,9 @@ from orchestration.publication import PUBLIC_SCHEMAS
 from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.warehouse import connect, quoted
+
+if TYPE_CHECKING:
+    from orchestration.ingestion import Judgement
 
 
 def query_rows(settings: Settings, query: str) -> tuple[list[str], list[tuple]]:
@@ -181,13 +185,20 @@ def check_file(settings: Settings, study: Study, path: Path) -> FileVerdict:
         name = path.resolve().relative_to(settings.landing).as_posix()
     except ValueError:
         name = path.name
-    verdict = judge_file(settings, study, path, name)
+    return _said(path, judge_file(settings, study, path, name))
+
+
+def _said(path: Path, verdict: "Judgement") -> FileVerdict:
     if verdict.status == "rejected":
         return FileVerdict(False, f"{path}: would be refused: {verdict.reason}")
+    if verdict.members:
+        said = [_said(path / member.path.removeprefix(f"{verdict.path}/"), member) for member in verdict.members]
+        return FileVerdict(all(item.would_load for item in said), "\n".join(item.text for item in said))
     lines = [
         f"{path}: would load as {verdict.layout}: {verdict.rows_read} rows read,"
         f" {verdict.rows_accepted} accepted, {verdict.rows_quarantined} quarantined"
     ]
+    lines += [f"  {verdict.reason}"] if verdict.reason else []
     lines += [f"  {fault.message}" for fault in verdict.faults.itertuples() if fault.severity != "info"]
     return FileVerdict(True, "\n".join(lines))
 
