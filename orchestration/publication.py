@@ -9,7 +9,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +34,7 @@ GRAIN = {
 
 _PUBLICATIONS = {
     "build_id": ("VARCHAR", "Hash of data, study and code: equal inputs give an equal build_id"),
-    "published_at": ("TIMESTAMP", "When the file was replaced (UTC)"),
+    "published_at": ("TIMESTAMP", "When the file was replaced (UTC); after its predecessor, whatever the clock said"),
     "data_hash": ("VARCHAR", "sha256 over the deliveries that the marts are made of, in any order of arrival"),
     "study_hash": ("VARCHAR", "sha256 of the protocol (study.yaml) as read"),
     "code_version": ("VARCHAR", "Version of sher2 and hash of its rules"),
@@ -75,16 +75,22 @@ def publish(settings: Settings, build: Build, database: Path) -> bool:
     Raises:
         UserError: no room, or the home cannot be written; the previous publication stays.
     """
-    history = _history(settings)
-    if history and history[-1][0] == build.build_id and _is_whole(settings.warehouse, build.build_id):
-        return False
-    record_build(database, build, history)
-    kept = settings.builds / f"{_next_number(settings):06d}_{build.build_id}.duckdb"
-    put_in_place(database, kept)
-    put_in_place(kept, settings.warehouse)
-    for old in kept_builds(settings)[:-KEPT_BUILDS]:
+    is_new = not _is_whole(settings.warehouse, build.build_id)
+    if is_new:
+        record_build(database, build, _history(settings), current_build_id(settings))
+        put_in_place(database, settings.warehouse)
+    _keep(settings, build.build_id)
+    return is_new
+
+
+def _keep(settings: Settings, build_id: str) -> None:
+    """Keep what is published for rollback and diff, also when a publication was killed before it came to that."""
+    builds = kept_builds(settings)
+    if not builds or _build_id(builds[-1]) != build_id:
+        number = int(builds[-1].stem.split("_")[0]) + 1 if builds else 1
+        put_in_place(settings.warehouse, settings.builds / f"{number:06d}_{build_id}.duckdb")
+    for old in [*kept_builds(settings)[:-KEPT_BUILDS], *settings.builds.glob(".*.tmp")]:
         old.unlink()
-    return True
 
 
 def kept_builds(settings: Settings) -> list[Path]:
@@ -93,8 +99,8 @@ def kept_builds(settings: Settings) -> list[Path]:
 
 
 def current_build_id(settings: Settings) -> str | None:
-    history = _history(settings, current_only=True)
-    return history[-1][0] if history else None
+    rows = _publications(settings.warehouse)
+    return rows[-1][0] if rows else None
 
 
 def rollback(settings: Settings) -> str:
@@ -105,27 +111,39 @@ def rollback(settings: Settings) -> str:
     """
     current = current_build_id(settings)
     builds = kept_builds(settings)
-    names = [path.stem.split("_")[1] for path in builds]
+    names = [_build_id(path) for path in builds]
     position = len(names) - 1 - names[::-1].index(current) if current in names else len(names)
-    if position < 1:
-        raise UserError("rollback: no earlier build is kept, so what is published stays.")
-    put_in_place(builds[position - 1], settings.warehouse)
-    return names[position - 1]
+    for earlier in reversed(builds[:position]):
+        if _build_id(earlier) != current and _is_whole(earlier, _build_id(earlier)):
+            put_in_place(earlier, settings.warehouse)
+            return _build_id(earlier)
+    raise UserError("rollback: no earlier build is kept whole, so what is published stays.")
 
 
-def record_build(database: Path, build: Build, history: Sequence[tuple] = ()) -> None:
-    """Write ops.publications into the private file: the history, and this build as its newest row; then checkpoint."""
+def record_build(database: Path, build: Build, history: Sequence[tuple] = (), published_now: str | None = None) -> None:
+    """Write ops.publications into the private file: the history, and this build as its newest row; then checkpoint.
+
+    Args:
+        history: rows of ops.publications, oldest first; a newest one of this very build is written anew.
+        published_now: the build_id that analysts see until this one takes its place.
+    """
+    if history and history[-1][0] == build.build_id:
+        history = history[:-1]
+    if published_now in (None, build.build_id):
+        published_now = history[-1][0] if history else None
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if history:
+        now = max(now, history[-1][1] + timedelta(microseconds=1))  # clocks are set back, publications are not
     with connect(database, read_only=False) as connection:
         counts = {mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()[0] for mart in GRAIN}
         cutoff = connection.execute("select max(cutoff_on) from intermediate.int_data_cutoff").fetchone()[0]
-        previous = history[-1][0] if history else None
         row = (
             build.build_id,
-            datetime.now(UTC).replace(tzinfo=None),
+            now,
             build.data_hash,
             build.study_hash,
             build.code_version,
-            previous,
+            published_now,
             cutoff,
             json.dumps(counts, sort_keys=True),
         )
@@ -146,29 +164,30 @@ def record_build(database: Path, build: Build, history: Sequence[tuple] = ()) ->
         connection.execute("checkpoint")
 
 
-def _history(settings: Settings, *, current_only: bool = False) -> list[tuple]:
-    """Rows of ops.publications as last published; from the newest kept build when that file is lost or damaged."""
-    for path in [settings.warehouse] + ([] if current_only else kept_builds(settings)[::-1]):
-        try:
-            with connect(path, read_only=True) as connection:
-                return connection.execute(
-                    f"select {', '.join(_PUBLICATIONS)} from ops.publications order by published_at"
-                ).fetchall()
-        except (UserError, duckdb.Error):
-            continue
-    return []
+def _history(settings: Settings) -> list[tuple]:
+    """Rows of ops.publications, oldest first: of what is published or of the newest kept build, whichever knows more.
+
+    The published file may be lost or damaged, or an earlier build that a rollback put back.
+    """
+    return max((_publications(path) for path in [settings.warehouse, *kept_builds(settings)[-1:]]), key=len)
+
+
+def _publications(path: Path) -> list[tuple]:
+    try:
+        with connect(path, read_only=True) as connection:
+            return connection.execute(
+                f"select {', '.join(_PUBLICATIONS)} from ops.publications order by rowid"
+            ).fetchall()
+    except (UserError, duckdb.Error):
+        return []
 
 
 def _is_whole(path: Path, build_id: str) -> bool:
-    """Every published table can be read to its end."""
+    """Every table can be read to its end, those that `sher2 trace` reads included."""
     try:
         with connect(path, read_only=True) as connection:
-            newest = connection.execute(
-                "select build_id from ops.publications order by published_at desc limit 1"
-            ).fetchone()
-            tables = connection.execute(
-                "select schema_name, table_name from duckdb_tables() where schema_name in ('marts', 'metrics', 'ops')"
-            ).fetchall()
+            newest = connection.execute("select build_id from ops.publications order by rowid desc limit 1").fetchone()
+            tables = connection.execute("select schema_name, table_name from duckdb_tables()").fetchall()
             for schema, table in tables:
                 connection.execute(f'select count(columns(*)) from "{schema}"."{table}"').fetchall()
     except (UserError, duckdb.Error):
@@ -176,8 +195,8 @@ def _is_whole(path: Path, build_id: str) -> bool:
     return newest is not None and newest[0] == build_id
 
 
-def _next_number(settings: Settings) -> int:
-    return max((int(path.stem.split("_")[0]) for path in kept_builds(settings)), default=0) + 1
+def _build_id(kept: Path) -> str:
+    return kept.stem.split("_")[1]
 
 
 def put_in_place(source: Path, target: Path) -> None:
@@ -186,8 +205,9 @@ def put_in_place(source: Path, target: Path) -> None:
     Raises:
         UserError: no room; what stood there stays.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        leftover.unlink()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # the copying child of a killed run may live on
     done = subprocess.run(
         ["cp", "--reflink=auto", "--", str(source), str(temporary)], capture_output=True, text=True, check=False
     )

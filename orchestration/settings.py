@@ -57,16 +57,16 @@ class Settings:
         return self.home / "dagster"
 
     def prepare(self) -> None:
-        """Make the folders of the home.
+        """Make the folders of the home; those that hold every patient's rows and nobody but us opens, for us alone.
 
         Raises:
             UserError: the home cannot be written, or one of its folders is a file.
         """
-        folders = [self.landing / name for name in LANDING_FOLDERS]
-        folders += [self.lake, self.build, self.builds, self.reports, self.dagster]
-        for folder in folders:
+        folders = dict.fromkeys([self.landing / name for name in LANDING_FOLDERS] + [self.reports], 0o777)
+        folders |= dict.fromkeys([self.lake, self.build, self.builds, self.dagster], 0o700)
+        for folder, mode in folders.items():
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode, parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(
                     f"SHER2_HOME: cannot make {folder}: {error.strerror}. Point it at a folder you may write to."
