@@ -4,10 +4,9 @@
 ``survival``     Kaplan-Meier, quantiles, rates, follow-up, log-rank, Cox, test of proportional hazards
 ``landmark``     who is at risk at a landmark, and the last marker value known by then
 ``association``  ROC, Spearman, concordance, logistic regression
-``kinetics``     confirmed rises, lead by schedule, geometric means, mixed model of trajectories
-``metrics``      every analysis of the study: ``compute(marts, study, build_id)``; what is run stands in ``outcomes``,
-                 ``marker`` and ``subgroups``, where it is written down in ``book``, what it sees of the marts in
-                 ``cohort``
+``kinetics``     lead by schedule, geometric means, mixed model of trajectories
+``metrics``      every analysis of the study: ``compute(marts, study, build_id)``; what is run stands in ``analyses``,
+                 where it is written down in ``book``, what it sees of the marts in ``cohort``
 
 A number that cannot be estimated is NaN. An argument that makes no sense is a ValueError that begins with its name.
 Times come back in the unit given; levels are shares of 1.

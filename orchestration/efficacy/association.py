@@ -46,6 +46,50 @@ def roc(score: ArrayLike, label: ArrayLike, level: float = 0.95) -> tuple[float,
     return auc, float(max(auc - half, 0)), float(min(auc + half, 1))
 
 
+def youden(score: ArrayLike, label: ArrayLike, resamples: int = 200, seed: int = 0) -> tuple[float, float, float]:
+    """The cut with the highest sensitivity + specificity - 1 (Youden, Cancer 1950), and how much of it is luck.
+
+    A cut chosen on the data that it is judged by looks better than it is. The optimism is what the cut of a bootstrap
+    sample loses when it is applied to the whole data, on average (Harrell, Lee and Mark, Stat Med 1996).
+
+    Args:
+        score, label: as for :func:`roc`; a score at or above the cut speaks for the label.
+
+    Returns:
+        (cut, index, corrected index); the smallest of equally good cuts. All NaN without both labels.
+
+    Raises:
+        ValueError: names the argument: missing values, lengths that differ, labels other than 0 and 1.
+    """
+    score = inputs.numbers("score", score)
+    label = inputs.indicator("label", label, length=len(score))
+    n = len(score)
+    if label.all() or not label.any():
+        return NAN, NAN, NAN
+    order = np.argsort(score, kind="stable")
+    cuts, first = np.unique(score[order], return_index=True)
+
+    def indices(weights: np.ndarray) -> np.ndarray:
+        """(b, cuts): Youden's index of each cut, for each row of weights (b, n) of the ordered subjects."""
+        shares = []
+        for group in (label[order], ~label[order]):
+            counts = np.add.reduceat(weights * group, first, axis=1)
+            at_or_above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
+            with np.errstate(invalid="ignore"):
+                shares.append(at_or_above / at_or_above[:, :1])
+        return shares[0] - shares[1]
+
+    own = indices(np.ones((1, n)))[0]
+    best = int(own.argmax())
+    draws = indices(np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples))
+    draws = draws[~np.isnan(draws).any(axis=1)]  # a sample without cases or without controls
+    if not len(draws):
+        return float(cuts[best]), float(own[best]), NAN
+    chosen = draws.argmax(axis=1)
+    optimism = (draws[np.arange(len(draws)), chosen] - own[chosen]).mean()
+    return float(cuts[best]), float(own[best]), float(own[best] - optimism)
+
+
 def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, float, float, float]:
     """Spearman's rank correlation; Fisher's z with the standard error of Bonett and Wright (Psychometrika 2000).
 
@@ -64,7 +108,7 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, fl
         return NAN, NAN, NAN, NAN
     rho = float(np.clip(np.corrcoef(_ranks(x), _ranks(y))[0, 1], -1, 1))
     if 1 - abs(rho) < 1e-12:
-        return round(rho), NAN, NAN, 0.0
+        return float(round(rho)), NAN, NAN, 0.0
     p = float(2 * stdtr(n - 2, -abs(rho) * np.sqrt((n - 2) / (1 - rho**2))))
     if n < 4:
         return rho, NAN, NAN, p

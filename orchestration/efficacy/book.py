@@ -17,6 +17,8 @@ ALL = "all"
 COUNT = "count"
 """The method of rows that count subjects and estimate nothing."""
 
+SEED = 20_260_101  # of every bootstrap: any fixed number would do
+
 SECONDARY = ("time_dependent_cox", "mantel_byar", "response_odds")
 """What ``analysis.secondary`` of study.yaml may name beside the landmark analyses."""
 
@@ -66,6 +68,59 @@ class Book:
     @property
     def level(self) -> float:
         return self.study.analysis.level
+
+    @property
+    def fall(self) -> str:
+        """The pre-specified fall as a term: fall_20. Its category in the mart is the same in capitals."""
+        return f"fall_{self.study.analysis.change_thresholds_pct.fall}"
+
+    @property
+    def categories(self) -> tuple[str, str]:
+        """Categories of the mart that are a fall or a rise."""
+        return self.fall.upper(), f"RISE_{self.study.analysis.change_thresholds_pct.rise}"
+
+    @property
+    def cuts(self) -> dict[str, str]:
+        """The other pre-specified cuts: flag in the mart -> term."""
+        thresholds = self.study.analysis.change_thresholds_pct
+        return {
+            "is_at_most_77pct": f"at_most_{thresholds.at_most_of_baseline}pct",
+            "is_fall_55": f"fall_{thresholds.deep_fall}",
+            "is_normalised": "normalised",
+        }
+
+    @property
+    def rise(self) -> str:
+        """How far serum HER2 must rise, in words."""
+        rules = self.study.analysis
+        return f">= {rules.change_thresholds_pct.rise} % and >= {rules.rise_floor_ng_ml} ng/mL above nadir"
+
+    @property
+    def lacks_marker(self) -> list[str]:
+        """The caveat of a study without serum HER2."""
+        return ["no usable serum HER2 change in the study"] if self.cohort.changes.empty else []
+
+    @property
+    def lacks_assessments(self) -> list[str]:
+        """The caveat of a study without imaging."""
+        evaluator = self.study.response.evaluator
+        return [] if self.cohort.has_assessments else [f"no tumour assessment ({evaluator})"]
+
+    def judge(self, count: int, variables: int, what: str) -> tuple[bool, list[str]]:
+        """Whether so many events carry an estimate of so many contrasts, and what to say of it.
+
+        The rule is ``analysis.events_per_variable`` of study.yaml: below ``least`` a number is noise with a decimal
+        point and is not given (Vittinghoff and McCulloch, Am J Epidemiol 2007), below ``enough`` it is given with a
+        warning (Peduzzi, J Clin Epidemiol 1995). Exact methods need no such judgement.
+        """
+        rule = self.study.analysis.events_per_variable
+        if count < rule.least * variables:
+            return False, [
+                f"not estimated: {count} {what} for {variables} variable(s), fewer than {rule.least} for each"
+            ]
+        if count < rule.enough * variables:
+            return True, [f"{count / variables:.1f} {what} per variable, fewer than {rule.enough}"]
+        return True, []
 
     def role(self, name: str, otherwise: str = "exploratory") -> str:
         """What study.yaml declares an analysis to be."""
@@ -161,12 +216,14 @@ def _profile(estimates: list[dict]) -> dict[tuple, dict]:
     """A row for each analysis on each set of subjects; done as soon as one of its numbers could be estimated."""
     profile: dict[tuple, dict] = {}
     for row in estimates:
+        if row["method"] == COUNT:
+            continue
         stratum = row["stratum"].partition(":")[0]  # "week 6: fall" is a group within the analysis of week 6
         key = (row["analysis"], row["endpoint"], row["population"], stratum)
         if key not in profile:
             place = "" if stratum == ALL else stratum
             profile[key] = {**row, "status": "not estimable", "place": place, "reason": row["caveat"]}
-        if np.isfinite(row["estimate"]) and row["method"] != COUNT:
+        if np.isfinite(row["estimate"]):
             profile[key]["status"] = "done"
     for row in profile.values():
         detail = row["left_out"] if row["status"] == "done" else row["reason"]

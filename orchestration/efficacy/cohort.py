@@ -9,6 +9,9 @@ from orchestration.study import Study
 
 DAYS_PER_MONTH = 30.4375
 
+STRATIFICATION = {"ihc_score": "IHC", "hormone_receptor_status": "hormone receptor"}
+"""What stratified tests are stratified by: column of dim_subject -> its name."""
+
 _FLAGS = ("in_treated", "in_efficacy", "in_response_evaluable")
 _NEEDED = {
     "dim_subject": (
@@ -20,6 +23,7 @@ _NEEDED = {
         "ihc_score",
         "hormone_receptor_status",
         "site_id",
+        "age_years",
     ),
     "fct_her2_delta": (
         "subject_id",
@@ -33,7 +37,6 @@ _NEEDED = {
         "baseline_ng_ml",
         "pct_change",
         "log2_ratio",
-        "nadir_ng_ml",
         "change_category",
         "is_at_most_77pct",
         "is_fall_55",
@@ -43,9 +46,20 @@ _NEEDED = {
         "is_timing_unknown",
         "is_after_progression",
         "is_after_new_therapy",
+        "is_in_time_for_progression",
+        "sher2_progression",
         "is_usable",
+        "unusable_reason",
     ),
-    "fct_response": ("subject_id", "evaluator", "is_accepted", "assessed_on", "study_day", "overall_response"),
+    "fct_response": (
+        "subject_id",
+        "evaluator",
+        "is_accepted",
+        "is_baseline_outside_window",
+        "assessed_on",
+        "study_day",
+        "overall_response",
+    ),
     "fct_best_response": (
         "subject_id",
         "evaluator",
@@ -103,8 +117,8 @@ class Cohort:
         rows = self._marts["fct_her2_delta"].rename(columns={"analysed_value_ng_ml": "value_ng_ml"})
         rows = rows.assign(visit_name=rows["analysis_visit_name"].where(_true(rows["is_visit_value"])))
         rows = rows[_true(rows["is_usable"]) & rows["value_ng_ml"].notna() & rows["study_day"].notna()]
-        flags = ["is_baseline", "is_below_lloq", "is_bound", "is_timing_unknown"]
-        numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio", "nadir_ng_ml"]
+        flags = ["is_baseline", "is_below_lloq", "is_bound", "is_timing_unknown", "is_in_time_for_progression"]
+        numeric = ["study_day", "value_ng_ml", "baseline_ng_ml", "pct_change", "log2_ratio"]
         rows = rows.assign(
             **{name: _floats(rows[name]) for name in numeric}, **{name: _true(rows[name]) for name in flags}
         )
@@ -127,6 +141,33 @@ class Cohort:
         rows = self.samples[(self.samples["study_day"] > 1) & self.samples["log2_ratio"].notna()]
         until = pd.concat([self.progression_day, self.subjects["new_therapy_day"]], axis=1).min(axis=1)
         return rows[~(rows["study_day"] >= rows["subject_id"].map(until))]
+
+    @cached_property
+    def samples_in_time(self) -> pd.DataFrame:
+        """Samples after the first dose that may show progression in serum, and whether they do (sher2_progression)."""
+        return self.samples[self.samples["is_in_time_for_progression"] & (self.samples["study_day"] > 1)]
+
+    def why_no_change(self, subjects: pd.Index, landmark_day: int, max_age_days: int) -> pd.Series:
+        """Reason by subject, of those without an evaluable change by a landmark."""
+        rows = self._marts["fct_her2_delta"]
+        rows = rows[rows["subject_id"].isin(subjects)]
+        rows = rows.assign(study_day=_floats(rows["study_day"])).sort_values(["subject_id", "study_day", "sample_id"])
+        oldest = max(2, landmark_day - max_age_days)
+        last = rows[rows["study_day"].between(oldest, landmark_day)].groupby("subject_id").tail(1)
+        last = last.set_index("subject_id")
+        unusable = "sample not usable: " + last["unusable_reason"].astype("string")
+        reasons = unusable.where(~_true(last["is_usable"]), "drawn at or after progression or new therapy")
+        reasons = reasons.reindex(subjects).astype(object)
+        reasons = reasons.where(reasons.notna(), f"no sample between study day {oldest} and {landmark_day}")
+        reasons = reasons.where(subjects.isin(self.log2_baseline.index), "no usable baseline")
+        return reasons.where(subjects.isin(rows["subject_id"]), "no serum HER2 sample")
+
+    @cached_property
+    def outside_baseline_window(self) -> pd.Index:
+        """Subjects whose baseline scan, by the study's evaluator, was outside its window."""
+        rows = self._marts["fct_response"]
+        mine = rows[_true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)]
+        return pd.Index(mine.loc[_true(mine["is_baseline_outside_window"]), "subject_id"].unique())
 
     @cached_property
     def log2_baseline(self) -> pd.Series:
@@ -155,10 +196,10 @@ class Cohort:
         mine = rows[_true(rows["is_accepted"]) & (rows["evaluator"] == self.study.response.evaluator)]
         return mine.assign(study_day=_floats(mine["study_day"]))
 
-    def best_responses(self, population: str) -> pd.DataFrame:
-        """A row for each member, by the study's evaluator: responses as booleans (no row in the mart: false)."""
+    def best_responses(self, population: str, evaluator: str | None = None) -> pd.DataFrame:
+        """A row for each member, by the study's evaluator or another: responses as booleans (no row: false)."""
         rows = self._marts["fct_best_response"]
-        mine = rows[rows["evaluator"] == self.study.response.evaluator].set_index("subject_id")
+        mine = rows[rows["evaluator"] == (evaluator or self.study.response.evaluator)].set_index("subject_id")
         mine = mine.reindex(self.members(population))
         flags = ("is_responder", "is_confirmed_responder", "has_disease_control", "has_clinical_benefit")
         best = _floats(mine["best_pct_change"])

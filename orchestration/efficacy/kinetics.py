@@ -1,48 +1,13 @@
-"""Serum HER2 over time: confirmed rises, geometric means, trajectories. Baseline, change and nadir are the marts'."""
+"""Serum HER2 over time: lead by schedule, geometric means, trajectories. Change, nadir and rises are the marts'."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from orchestration.efficacy import inputs
 
 NAN = float("nan")
-
-
-def confirmed_rises(samples: pd.DataFrame, rise_pct: float, floor_ng_ml: float) -> pd.DataFrame:
-    """Each subject's first rise above the nadir, confirmed and unconfirmed.
-
-    A sample rises when it exceeds the nadir before it by at least ``rise_pct`` per cent and ``floor_ng_ml``. The rise
-    is confirmed when the next sample in the same assay does so against the same nadir; it dates from its first sample.
-
-    Args:
-        samples: usable samples: subject_id, sample_id, study_day, value_ng_ml, nadir_ng_ml (lowest earlier value, from
-            the mart), assay.
-
-    Returns:
-        A row for each subject with a sample, indexed by subject_id: rise_day (study day of the first confirmed rise)
-        and first_rise_day (of any rise); NaN where there is none.
-
-    Raises:
-        ValueError: a column is absent.
-    """
-    inputs.columns(samples, samples=["subject_id", "sample_id", "study_day", "value_ng_ml", "nadir_ng_ml", "assay"])
-    ordered = samples.sort_values(["subject_id", "study_day", "sample_id"])
-    following = ordered.groupby(["subject_id", "assay"], dropna=False)["value_ng_ml"].shift(-1)
-    nadir = ordered["nadir_ng_ml"]
-    least = np.maximum(nadir * (1 + rise_pct / 100), nadir + floor_ng_ml) * (1 - 1e-12)  # 12.0 is 20 % above 10.0
-    rises = ordered["value_ng_ml"] >= least
-    confirmed = rises & (following >= least)
-    days = pd.DataFrame(
-        {
-            "subject_id": ordered["subject_id"],
-            "rise_day": ordered["study_day"].where(confirmed).astype(float),
-            "first_rise_day": ordered["study_day"].where(rises).astype(float),
-        }
-    )
-    return days.groupby("subject_id").first()  # the first that is not missing, in order of the days
 
 
 def lead_by_schedule(last_free_day: float, progression_day: float, draw_days: np.ndarray) -> float:

@@ -111,7 +111,8 @@ def quantile(curve: pd.DataFrame, p: float = 0.5) -> tuple[float, float, float]:
         raise ValueError(f"p: {p!r} does not lie between 0 and 1")
     inputs.columns(curve, curve=["time", "survival", "ci_low", "ci_high"])
     times = curve["time"].to_numpy(float)
-    return tuple(_first_below(times, curve[name].to_numpy(float), 1 - p) for name in ("survival", "ci_low", "ci_high"))
+    names = ("survival", "ci_low", "ci_high")
+    return tuple(float(_first_below(times, curve[name].to_numpy(float), 1 - p)) for name in names)
 
 
 def rate_at(curve: pd.DataFrame, times: ArrayLike) -> pd.DataFrame:

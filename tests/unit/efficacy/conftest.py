@@ -80,6 +80,7 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
             "ihc_score": np.array(["1+", "2+", None])[apart.choice(3, subjects, p=[0.5, 0.45, 0.05])],
             "hormone_receptor_status": np.where(apart.random(subjects) < 0.8, "POSITIVE", "NEGATIVE"),
             "site_id": np.array(["01", "02", "03"])[apart.integers(0, 3, subjects)],
+            "age_years": apart.integers(30, 80, subjects),
         }
     )
     schedule = np.array([-3, 22, 43, 85, 127, 169, 211, 253, 295, 337, 379, 421, 463, 505, 547])
@@ -109,11 +110,20 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
             "is_timing_unknown": False,
             "is_after_new_therapy": False,
             "is_usable": True,
+            "unusable_reason": None,
         }
     )
     lowest = her2.groupby("subject_id")["analysed_value_ng_ml"].cummin().groupby(her2["subject_id"]).shift(1)
+    value = her2["analysed_value_ng_ml"]
+    rises = (visit > 0) & (value >= 1.2 * lowest) & (value >= lowest + 1.7)
+    follower = her2.groupby("subject_id")["analysed_value_ng_ml"].shift(-1)
+    confirmed = rises & (follower >= 1.2 * lowest) & (follower >= lowest + 1.7)
     category = np.select([2**change <= 0.8, 2**change >= 1.2], ["FALL_20", "RISE_20"], "STABLE")
-    her2 = her2.assign(nadir_ng_ml=lowest, change_category=np.where(visit > 0, category, None))
+    her2 = her2.assign(
+        is_in_time_for_progression=visit > 0,
+        sher2_progression=np.select([confirmed, rises], ["CONFIRMED", "UNCONFIRMED"], None),
+        change_category=np.where(visit > 0, category, None),
+    )
     her2.loc[visit == 0, "pct_change"] = np.nan
     who, scan = np.nonzero(np.arange(42, 800, 42) <= pfs_day[:, None])
     is_pd = (scan == np.floor(pfs_day / 42)[who] - 1) & has_pd[who]
@@ -122,6 +132,7 @@ def synthetic_marts(subjects: int, seed: int, effect: float = 0.0) -> dict[str, 
             "subject_id": ids[who],
             "evaluator": "INVESTIGATOR",
             "is_accepted": True,
+            "is_baseline_outside_window": False,
             "study_day": np.where(is_pd, pfs_day[who], 42 * (scan + 1)),
             "overall_response": np.where(is_pd, "PD", np.where(responds[who], "PR", "SD")),
         }

@@ -1,33 +1,9 @@
-"""Confirmed rises, geometric means, the mixed model."""
+"""Lead by schedule, geometric means, the mixed model."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from orchestration.efficacy import kinetics
-
-
-def samples(*rows) -> pd.DataFrame:
-    """One subject's samples from (study_day, value, assay) with their nadirs."""
-    frame = pd.DataFrame(rows, columns=["study_day", "value_ng_ml", "assay"])
-    nadir = frame["value_ng_ml"].cummin().shift(1)
-    return frame.assign(subject_id="s", sample_id=[f"L{i}" for i in range(len(frame))], nadir_ng_ml=nadir)
-
-
-@pytest.mark.parametrize(("rows", "rise", "first"), [
-    ([(1, 10.0, "A"), (22, 12.0, "A"), (43, 12.0, "A")], 22, 22),
-    ([(1, 10.0, "A"), (22, 11.99, "A"), (43, 11.99, "A")], None, None),
-    ([(1, 10.0, "A"), (22, 12.0, "A"), (43, 11.0, "A")], None, 22),
-    ([(1, 10.0, "A"), (22, 12.0, "A")], None, 22),
-    ([(1, 5.0, "A"), (22, 6.6, "A"), (43, 6.7, "A"), (85, 6.7, "A")], 43, 43),
-    ([(1, 10.0, "A"), (22, 12.0, "A"), (43, 30.0, "B"), (85, 12.5, "A")], 22, 22),
-    ([(1, 10.0, "A"), (22, 5.0, "A"), (43, 8.0, "A"), (85, 9.0, "A")], 43, 43),
-    ([(1, 10.0, "A"), (22, 14.0, "A"), (43, 9.0, "A"), (85, 14.0, "A"), (127, 15.0, "A")], 85, 22),
-])  # fmt: skip
-def test_a_rise_is_dated_at_its_first_sample_and_needs_the_next_of_its_assay(rows, rise, first):
-    found = kinetics.confirmed_rises(samples(*rows), 20, 1.7).loc["s"]
-    for name, expected in (("rise_day", rise), ("first_rise_day", first)):
-        assert np.isnan(found[name]) if expected is None else found[name] == expected
 
 
 @pytest.mark.parametrize(("draws", "expected"), [

@@ -8,12 +8,15 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from orchestration.efficacy import marker, rates
-from orchestration.efficacy.book import Book
-from orchestration.efficacy.outcomes import RESPONSES, no_assessments
+from orchestration.efficacy import rates
+from orchestration.efficacy.analyses.early_change import at_landmark, early_changes
+from orchestration.efficacy.analyses.models import ASSOCIATION, MARKER, hazards, if_nan, likelihood_ratio_p, odds
+from orchestration.efficacy.analyses.outcomes import RESPONSES
+from orchestration.efficacy.book import NAN, Book
+from orchestration.efficacy.cohort import STRATIFICATION
 
 _SMALLEST_SITE = 10  # subjects; smaller sites are taken together
-_EVENTS_PER_VARIABLE = 5  # below it no interaction is estimated (Vittinghoff and McCulloch 2007)
+_LEAST_EXPECTED = 1  # below it, in any cell, Pearson's p is not given; below 5 with a warning (Cochran 1954)
 
 
 def response_rates(book: Book) -> None:
@@ -29,20 +32,30 @@ def response_rates(book: Book) -> None:
                 n=len(known),
                 events=int(known[flag].sum()),
                 left_out=f"{len(best) - len(known)} of {len(best)} without {name}",
-                caveat=no_assessments(book),
+                caveat=book.lacks_assessments,
             )
             counts = known.groupby("level")[flag].agg(["sum", "size"])
-            if no_assessments(book):
+            if book.lacks_assessments:
                 counts = counts.iloc[:0]
             p, fewest = rates.heterogeneity(counts["sum"].to_numpy(), counts["size"].to_numpy())
+            caveat, note = if_nan(p, "two strata and both outcomes"), []
+            if fewest < _LEAST_EXPECTED:
+                p, caveat = NAN, [f"not estimated: {fewest:.1f} expected in the rarest cell"]
+            elif fewest < 5:
+                note = ["expected counts below 5: approximate"]
             write(
                 "heterogeneity_p",
                 p,
                 p_value=p,
                 method="Pearson's chi-square of equal rates in all strata",
-                caveat=marker.if_nan(p, "two strata and both outcomes"),
-                note=["expected counts below 5: approximate"] if fewest < 5 else [],
+                caveat=caveat,
+                note=note,
             )
+            if len(counts) == 2:
+                (one, x1, n1), (two, x2, n2) = counts.itertuples()
+                difference, *limits = rates.difference_ci(x1, n1, x2, n2, book.level)
+                method = "Newcombe's hybrid score CI"
+                write("rate_difference", difference, tuple(limits), term=f"{one} less {two}", method=method)
             for level, (x, n) in counts.iterrows():
                 write(
                     "proportion",
@@ -57,8 +70,8 @@ def response_rates(book: Book) -> None:
 
 def interactions(book: Book) -> None:
     """Whether the change of serum HER2 goes with PFS (landmark) and with response (odds) alike in all strata."""
-    week = marker.primary_week(book)
-    at_risk, (early, _) = marker.at_landmark(book, week).frame, marker.early_changes(book)
+    week = book.study.analysis.primary_week
+    at_risk, (early, _) = at_landmark(book, week).frame, early_changes(book)
     for name, labels in _strata(book).items():
         _interaction(book, name, labels, at_risk, "PFS", "is_event", "Cox model of the landmark")
         _interaction(book, name, labels, early, "ORR", "is_responder", "logistic model")
@@ -74,29 +87,32 @@ def _interaction(book: Book, name: str, labels: pd.Series, frame: pd.DataFrame, 
         n=len(known),
         events=int(known[flag].sum()),
         left_out=f"{len(frame) - len(known)} of {len(frame)} without {name}",
-        caveat=marker.no_marker(book),
-        note=[marker.ASSOCIATION],
+        caveat=book.lacks_marker,
+        note=[ASSOCIATION],
     )
+    if len(levels) < 2:
+        write("interaction_p", caveat=["not estimated: fewer than two strata"])
+        return
     terms = 2 * len(levels)  # the two of the main model, and each stratum but the first with its product
     events = int(known[flag].sum())
     fewer = events if endpoint == "PFS" else min(events, len(known) - events)
-    if len(levels) < 2 or fewer < _EVENTS_PER_VARIABLE * terms:
-        few = f"{fewer} events (of the rarer outcome) for {terms} variables"
-        write("interaction_p", caveat=[f"not estimated: {'fewer than two strata' if len(levels) < 2 else few}"])
+    is_enough, caveats = book.judge(fewer, terms, "events" if endpoint == "PFS" else "events of the rarer outcome")
+    if not is_enough:
+        write("interaction_p", caveat=caveats)
         return
     own = {level: (known["level"] == level).astype(float) for level in levels[1:]}
     products = {f"log2_ratio x {level}": own[level] * known["log2_ratio"] for level in own}
     known = known.assign(**own, **products)
-    fit = marker.hazards if endpoint == "PFS" else partial(marker.odds, outcome=flag)
-    reduced, full = (fit(book, known, terms=[*marker.MARKER, *own, *more]) for more in ((), products))
-    p = marker.likelihood_ratio_p(full, reduced)
+    fit = hazards if endpoint == "PFS" else partial(odds, outcome=flag)
+    reduced, full = (fit(book, known, terms=[*MARKER, *own, *more]) for more in ((), products))
+    p = likelihood_ratio_p(full, reduced)
     caveat = full.attrs["caveats"]
     write(
         "interaction_p",
         p,
         term="log2_ratio",
         p_value=p,
-        caveat=caveat or marker.if_nan(p, "both outcomes in each stratum"),
+        caveat=caveat or if_nan(p, "both outcomes in each stratum"),
         method=f"likelihood-ratio test of log2 ratio x {name}, {len(products)} df, in the {of}",
     )
     if np.isnan(p):
@@ -123,8 +139,7 @@ def _strata(book: Book) -> dict[str, pd.Series]:
     sizes = members["site_id"].map(members["site_id"].value_counts())
     small = f"sites of fewer than {_SMALLEST_SITE} subjects"
     return {
-        "IHC": members["ihc_score"],
-        "hormone receptor": members["hormone_receptor_status"],
+        **{name: members[column] for column, name in STRATIFICATION.items()},
         "baseline sHER2": baseline.where(book.cohort.log2_baseline.reindex(members.index).notna()),
         "site": members["site_id"].mask(sizes < _SMALLEST_SITE, small),
     }
