@@ -469,8 +469,9 @@ def _with_file_columns(record: str, table: pa.Table, origins: Mapping[str, Origi
 
     origin = [origins.get(file_id, Origin(file_id)) for file_id in files.dictionary.to_pylist()]
     in_structure = np.array([not item.rows_stand_alone for item in origin] or [True])
+    has_subject = pc.is_valid(table["subject_id"]).to_numpy()
     table = table.append_column("file.misread_share", share(misread, enough & in_structure))
-    table = table.append_column("file.subject_share", share(pc.is_valid(table["subject_id"]).to_numpy(), enough))
+    table = table.append_column("file.subject_share", share(has_subject, enough & in_structure))
     latest = [_latest_day(origins.get(file_id)) for file_id in files.dictionary.to_pylist()]
     table = table.append_column("file.latest_day", pa.array(latest, pa.string()).take(files.indices))
     if record == "lab_results":
