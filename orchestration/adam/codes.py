@@ -21,17 +21,26 @@ BEST_RESPONSES = (
     ("RSP", "Response (Unconfirmed)", "is_responder", "first_response_on"),
     ("CRSP", "Response (Confirmed)", "is_confirmed_responder", "confirmed_response_on"),
     ("DCR", "Disease Control", "has_disease_control", None),
-    ("CB", "Clinical Benefit", "has_clinical_benefit", None),
+    ("CBR", "Clinical Benefit", "has_clinical_benefit", None),
 )  # fmt: skip
 """ADRS: PARAMCD, PARAM, column of marts.fct_best_response, column of its date."""
+
+OF_SUBJECT = (
+    ("PD", "Disease Progression"),
+    ("LSTA", "Last Disease Assessment"),
+    ("MDIS", "Measurable Disease at Baseline"),
+    ("DEATH", "Death"),
+)
+"""ADRS: PARAMCD, PARAM of what is looked up in other tables."""
 
 SIZES = (
     ("SDIAM", "Sum of Diameters of Target Lesions"),
     ("ISDIAM", "Incomplete Sum of Diameters of Target Lesions"),
-    ("LDIAM", "Diameter of Target Lesion"),
+    ("LDIAM", "Longest Diameter of Target Lesion"),
+    ("SAXIS", "Short Axis of Target Lesion"),
     ("BSTPCHG", "Best Percent Change in Sum of Diameters"),
 )
-"""ADTR: PARAMCD, PARAM; LDIAM is followed by the number of the lesion."""
+"""ADTR: PARAMCD, PARAM; LDIAM and SAXIS (of a lymph node) are followed by the number of the lesion."""
 
 TIMES = (
     ("PFS", "Progression-Free Survival ({rules} Rules)", "PFS"),
@@ -42,3 +51,6 @@ TIMES = (
     ("TTR", "Time to Response", "TTR"),
 )
 """ADTTE: PARAMCD, PARAM, endpoint of marts.fct_time_to_event."""
+
+NOT_BY_EVALUATOR = frozenset({"DEATH", "OS"})
+"""One record a subject, whoever assessed."""

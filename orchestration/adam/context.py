@@ -2,7 +2,15 @@
 
 import duckdb
 
-from orchestration.adam.codes import ASSESSMENTS, BEST_RESPONSES, RESPONSE_NUMBERS, SIZES, TIMES
+from orchestration.adam.codes import (
+    ASSESSMENTS,
+    BEST_RESPONSES,
+    NOT_BY_EVALUATOR,
+    OF_SUBJECT,
+    RESPONSE_NUMBERS,
+    SIZES,
+    TIMES,
+)
 from orchestration.errors import UserError
 from orchestration.study import Study
 
@@ -13,7 +21,8 @@ EVALUATOR_LETTERS = "BCDEFGHIJKLMNOPQ"
 def write_context(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
     """Create the temporary tables that the datasets read.
 
-    protocol (one row): study_id and the texts of the criteria, each under the column of the mart that it explains
+    protocol (one row): study_id, evaluator, cutoff_ng_ml, and the texts of the criteria, each under the column of the
+        mart that it explains
     evaluators: evaluator, suffix of its PARAMCD ('' for the study's own), title
     parameters: dataset, key in the mart, PARAMCD, position, title, is_by_evaluator
     numbers: value, number (AVAL of ADRS)
@@ -56,12 +65,14 @@ def _write_protocol(connection: duckdb.DuckDBPyConnection, study: Study) -> None
     thresholds = study.analysis.change_thresholds_pct
     texts = {
         "study_id": study.study.id,
+        "evaluator": study.response.evaluator,
+        "cutoff_ng_ml": str(study.analytes.serum_her2.cutoff_ng_ml),
         "is_at_most_77pct": f"At most {thresholds.at_most_of_baseline} % of baseline",
         "is_fall_55": f"Fallen by at least {thresholds.deep_fall} % from baseline",
         "is_normalised": f"Below {study.analytes.serum_her2.cutoff_ng_ml:g} ng/mL after a baseline at or above it",
     }
     connection.execute(f"create temp table protocol ({', '.join(f'{name} varchar' for name in texts)})")
-    connection.execute("insert into protocol values (?, ?, ?, ?)", list(texts.values()))
+    connection.execute(f"insert into protocol values ({', '.join('?' * len(texts))})", list(texts.values()))
 
 
 def _write_evaluators(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
@@ -86,11 +97,11 @@ def _write_parameters(connection: duckdb.DuckDBPyConnection, study: Study) -> No
     rules = study.endpoints.pfs.rules
     names = {"rules": rules.upper(), "other_rules": "EMA" if rules == "fda" else "FDA"}
     coded = [("ADTR", code, code, title) for code, title in SIZES]
-    coded += [("ADRS", code, code, title) for code, title, *_ in ASSESSMENTS + BEST_RESPONSES]
+    coded += [("ADRS", code, code, title) for code, title, *_ in ASSESSMENTS + BEST_RESPONSES + OF_SUBJECT]
     coded += [("ADTTE", endpoint, code, title.format(**names)) for code, title, endpoint in TIMES]
     connection.execute(
         "create temp table parameters"
         " (dataset varchar, key varchar, code varchar, title varchar, position integer, is_by_evaluator boolean)"
     )
-    rows = [(*parameter, position, parameter[2] != "OS") for position, parameter in enumerate(coded)]
+    rows = [(*parameter, position, parameter[2] not in NOT_BY_EVALUATOR) for position, parameter in enumerate(coded)]
     connection.executemany("insert into parameters values (?, ?, ?, ?, ?, ?)", rows)

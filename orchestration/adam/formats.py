@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestration.adam.variables import TEXT_BYTES, Dataset
+from orchestration.adam.variables import Dataset
 from orchestration.errors import UserError
 
 SAS_EPOCH = date(1960, 1, 1)
@@ -40,13 +40,13 @@ def check_text(dataset: Dataset, table: pa.Table) -> None:
     for variable in dataset.variables:
         if variable.kind != "text":
             continue
-        is_too_long = pc.greater(pc.binary_length(table[variable.name]), TEXT_BYTES)
+        is_too_long = pc.greater(pc.binary_length(table[variable.name]), variable.max_bytes)
         row = pc.index(is_too_long, True).as_py()
         if row >= 0:
             text, subject = table[variable.name][row].as_py(), table["USUBJID"][row].as_py()
             raise UserError(
                 f"export: {dataset.name}.{variable.name}, row {row + 1} (USUBJID {subject[:40]}):"
-                f" {len(text.encode())} bytes, and SAS transport files hold {TEXT_BYTES} ({text[:40]!r} ...)."
+                f" {len(text.encode())} bytes, and SAS takes {variable.max_bytes} here ({text[:40]!r} ...)."
                 " Shorten it in the export, or map it under sources: codes in study.yaml."
             )
 
@@ -81,10 +81,13 @@ def write_json(dataset: Dataset, table: pa.Table, origin: Origin, path: Path) ->
         if variable.name in dataset.keys:
             column["keySequence"] = dataset.keys.index(variable.name) + 1
         columns.append(column)
+    made_at = f"{origin.made_on.isoformat()}T00:00:00"
     content = {
-        "datasetJSONCreationDateTime": f"{origin.made_on.isoformat()}T00:00:00",
+        "datasetJSONCreationDateTime": made_at,
         "datasetJSONVersion": "1.1.0",
         "fileOID": f"{origin.study_id}.{origin.build_id}.{dataset.name}",
+        "dbLastModifiedDateTime": made_at,
+        "originator": "sher2",
         "sourceSystem": {"name": "sher2", "version": origin.code_version},
         "studyOID": origin.study_id,
         "itemGroupOID": f"IG.{dataset.name}",

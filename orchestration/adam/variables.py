@@ -18,12 +18,14 @@ TEXT_BYTES = 200
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of a dataset; ``source`` is the SQL expression over the dataset's rows that it renames."""
+    """One variable of a dataset; ``source`` is the SQL expression over the dataset's rows that it renames; text has at
+    most ``max_bytes``."""
 
     name: str
     label: str
     source: str
     kind: Kind = "text"
+    max_bytes: int = TEXT_BYTES
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or not 0 < len(self.label.encode()) <= LABEL_BYTES:
@@ -49,6 +51,16 @@ class Dataset:
     def sql(self) -> str:
         columns = ",\n".join(variable.sql for variable in self.variables)
         return f"create temp table {self.name} as select {columns} from {self.rows} order by {', '.join(self.keys)}"
+
+
+def study_day(on_date: str, reference: str) -> str:
+    """Analysis relative day: the reference is day 1, the day before -1."""
+    return f"{on_date} - {reference} + case when {on_date} >= {reference} then 1 else 0 end"
+
+
+def number_text(number: str) -> str:
+    """A decimal as text, without zeros that say nothing."""
+    return f"rtrim(rtrim(cast({number} as varchar), '0'), '.')"
 
 
 def yes_no(condition: str) -> str:

@@ -20,14 +20,20 @@ NAMES = [dataset.name.lower() for dataset in DATASETS]
 
 # Two subjects of our own beside the simulated ones. P-1: a scan with a partial date, one target not measured, an
 # uncertain day of death, a value below the limit, and an independent assessor with two readers of whom one is accepted.
-# P-2: never treated.
+# P-2: never treated. P-3: a target measured only before the baseline visit, a node, two targets that merge, and a loss.
 OWN_SUBJECTS = {
     "clinical/subjects.csv": """subject_id,site_id,age_years,sex,regimen,enrolled_on,death_on,ihc_score,ish_status
 P-1,099,61,F,Trastuzumab deruxtecan,2023-01-02,2023-06,2+,NEGATIVE
 P-2,099,58,F,Trastuzumab deruxtecan,2023-01-03,,2+,NEGATIVE
+P-3,099,49,F,Trastuzumab deruxtecan,2023-01-04,,2+,NEGATIVE
 """,
     "clinical/exposures.csv": """subject_id,treatment,dose,dose_unit,start_on
 P-1,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-10
+P-3,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-10
+P-3,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-31
+""",
+    "clinical/dispositions.csv": """subject_id,category,term,occurred_on
+P-3,DISPOSITION EVENT,LOST TO FOLLOW-UP,2023-03-20
 """,
     "lab/samples.csv": """subject_id,sample_id,analyte,value,unit,collected_at,specimen,laboratory,assay,lloq
 P-1,L1,SERUM HER2,12.50,ng/mL,2023-01-09,SERUM,LAB,A,4.5
@@ -38,6 +44,9 @@ P-1,T01,TARGET,LIVER,2023-01-05,SCREENING,INVESTIGATOR,,
 P-1,T02,TARGET,LUNG,2023-01-05,SCREENING,INVESTIGATOR,,
 P-1,T01,TARGET,LIVER,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 1,Y
 P-1,T01,TARGET,LIVER,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 2,
+P-3,N01,TARGET,LYMPH NODE,2023-01-03,SCREENING,INVESTIGATOR,,
+P-3,T01,TARGET,LIVER,2023-01-03,SCREENING,INVESTIGATOR,,
+P-3,T02,TARGET,LIVER,2023-01-03,SCREENING,INVESTIGATOR,,
 """,
     "imaging/measurements.csv": """subject_id,lesion_id,test,value,unit,assessed_on,visit_name,evaluator,reader,accepted
 P-1,T01,LDIAM,50,mm,2023-01-05,SCREENING,INVESTIGATOR,,
@@ -49,6 +58,14 @@ P-1,T01,LDIAM,48,mm,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 1,Y
 P-1,T01,LDIAM,60,mm,2023-04-03,THIRD,INDEPENDENT ASSESSOR,READER 1,Y
 P-1,T01,LDIAM,47,mm,2023-01-05,SCREENING,INDEPENDENT ASSESSOR,READER 2,
 P-1,T01,LDIAM,46,mm,2023-04-03,THIRD,INDEPENDENT ASSESSOR,READER 2,
+P-3,N01,LPERP,1.6,cm,2023-01-03,SCREENING,INVESTIGATOR,,
+P-3,T01,LDIAM,40,mm,2023-01-03,SCREENING,INVESTIGATOR,,
+P-3,T02,LDIAM,20,mm,2023-01-03,SCREENING,INVESTIGATOR,,
+P-3,N01,LDIAM,30,mm,2023-01-08,BASELINE,INVESTIGATOR,,
+P-3,N01,LPERP,18,mm,2023-01-08,BASELINE,INVESTIGATOR,,
+P-3,T01,LDIAM,42,mm,2023-01-08,BASELINE,INVESTIGATOR,,
+P-3,N01,LPERP,8,mm,2023-02-20,WEEK 6,INVESTIGATOR,,
+P-3,T01/T02,LDIAM,55,mm,2023-02-21,WEEK 6,INVESTIGATOR,,
 """,
 }
 
@@ -142,6 +159,7 @@ def test_dataset_json_keeps_the_structure_of_version_1_1(folder, name):
         "fileOID", "dbLastModifiedDateTime", "originator", "sourceSystem", "studyOID", "metaDataVersionOID",
         "metaDataRef",
     }  # fmt: skip
+    assert content["dbLastModifiedDateTime"] == content["datasetJSONCreationDateTime"]
     assert required <= set(content) <= required | optional
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", content["datasetJSONCreationDateTime"])
     assert content["datasetJSONVersion"] == "1.1.0"
@@ -242,7 +260,7 @@ def assert_responses_are_those_of_the_mart(home: Home, folder) -> None:
             "RSP": (flags[row["is_responder"]], row["first_response_on"]),
             "CRSP": (flags[row["is_confirmed_responder"]], row["confirmed_response_on"]),
             "DCR": (flags[row["has_disease_control"]], None),
-            "CB": (flags[row["has_clinical_benefit"]], None),
+            "CBR": (flags[row["has_clinical_benefit"]], None),
         }
         suffix = "" if row["evaluator"] == "INVESTIGATOR" else "B"
         expected |= {(row["subject_id"], row["evaluator"], code + suffix): value for code, value in values.items()}
@@ -307,6 +325,56 @@ def test_sources_lead_to_the_date(folder):
     assert_sources_hold_the_dates(folder)
 
 
+def assert_source_rows_stand_in_the_exports(home: Home, folder) -> int:
+    """SRCFILE and SRCSEQ lead to a row of an export that is of the subject, and of one row alone to its very value."""
+    paths = {row["file_id"]: row["path"] for row in home.sql("select file_id, path from ops.files")}
+    exports = {}
+    found = 0
+    for row in rows_of(folder, "adlb") + rows_of(folder, "adtr") + rows_of(folder, "adrs"):
+        if row["SRCFILE"] is None:
+            continue
+        found += 1
+        path = home.settings.landing / paths[row["SRCFILE"]]
+        if path not in exports:
+            exports[path] = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        source = exports[path][row["SRCSEQ"] - 1]
+        assert row["USUBJID"] in {source.get("USUBJID"), source.get("subject_id")}
+        if row["SRCDOM"] == "TR" and row["PARAMCD"][:5] in {"LDIAM", "SAXIS"} and row["SRCNROWS"] == 1:
+            number, unit = source.get("TRORRES") or source.get("value"), source.get("TRORRESU") or source.get("unit")
+            if unit == "mm":
+                assert float(number) == row["AVAL"]
+        if row["PARAMCD"].startswith("OVRR") and row["SRCNROWS"] == 1:
+            assert source["RSORRES"] == row["AVALC"]
+    return found
+
+
+def test_source_rows_stand_in_the_exports(home, folder):
+    assert assert_source_rows_stand_in_the_exports(home, folder) > 500
+
+
+def test_every_size_and_every_response_of_a_visit_has_a_source(folder):
+    assert all(row["SRCDOM"] for row in rows_of(folder, "adtr"))
+    assert all(row["SRCDOM"] for row in rows_of(folder, "adrs") if row["PARAMCD"].startswith(("OVR", "TRG")))
+
+
+def test_a_response_leads_to_what_made_it_a_progression(home, folder):
+    """Of a new lesion to the row that states it, of a sum to one of its measurements, of a reported one to RS."""
+    domains = {"new lesion": set(), "target": set()}
+    parts = {
+        (row["USUBJID"], row["EVAL"], row["EVALID"], row["ADT"], row["AVISIT"], row["PARAMCD"]): row["AVALC"]
+        for row in rows_of(folder, "adrs")
+    }
+    for row in rows_of(folder, "adrs"):
+        if row["PARAMCD"] == "OVR" and row["AVALC"] == "PD":
+            key = tuple(row[name] for name in ("USUBJID", "EVAL", "EVALID", "ADT", "AVISIT"))
+            if parts.get((*key, "TRGRESP")) == "PD":
+                domains["target"].add(row["SRCDOM"])
+            elif parts.get((*key, "NTGRESP")) != "PD":
+                domains["new lesion"].add(row["SRCDOM"])
+    assert domains == {"new lesion": {"RS"}, "target": {"TR"}}
+    assert {row["SRCDOM"] for row in rows_of(folder, "adrs") if row["PARAMCD"] == "OVRR"} == {"RS"}
+
+
 def records(folder, name: str, subject: str, code: str) -> list[dict]:
     return [row for row in rows_of(folder, name) if row["USUBJID"] == subject and row["PARAMCD"] == code]
 
@@ -324,6 +392,73 @@ def test_diameters_are_per_lesion_with_the_lesions_own_baseline(folder):
         ("T01", "LIVER", 50, 0), ("T01", "LIVER", 33, -17), ("T01", "LIVER", 32.5, -17.5),
     ]  # fmt: skip
     assert [(row["TRLNKID"], row["AVAL"], row["BASE"]) for row in second] == [("T02", 30, 30), ("T02", 20, 30)]
+
+
+def test_the_baseline_of_a_lesion_is_its_last_diameter_before_treatment(folder):
+    third = records(folder, "adtr", "P-3", "LDIAM3")
+    assert [(row["AVISIT"], row["AVAL"], row["BASE"], row["ABLFL"]) for row in third] == [
+        ("SCREENING", 20, 20, "Y"), ("WEEK 6", None, 20, None),
+    ]  # fmt: skip
+    second = records(folder, "adtr", "P-3", "LDIAM2")
+    assert [(row["AVISIT"], row["AVAL"], row["BASE"], row["ABLFL"]) for row in second] == [
+        ("BASELINE", 42, 42, "Y"), ("WEEK 6", 55, 42, None),
+    ]  # fmt: skip
+    (baseline, week_6) = records(folder, "adtr", "P-3", "SDIAM")
+    assert (baseline["AVAL"], baseline["SRCNROWS"], baseline["ADT"]) == (80, 3, dt.date(2023, 1, 8))
+    assert (week_6["AVAL"], week_6["BASE"], week_6["NADIR"], week_6["CHGNAD"], week_6["PCHGNAD"]) == (
+        63, 80, 80, -17, -21.25,
+    )  # fmt: skip
+
+
+def test_a_merged_lesion_has_no_diameter_of_its_own_and_says_so(folder):
+    (_, merged) = records(folder, "adtr", "P-3", "LDIAM3")
+    assert (merged["AVAL"], merged["AVALC"], merged["ANL01FL"]) == (None, "MERGED INTO T01/T02", None)
+
+
+def test_a_node_is_measured_by_its_short_axis(folder):
+    rows = records(folder, "adtr", "P-3", "SAXIS1")
+    assert [(row["AVAL"], row["PCHG"], row["SRCSEQ"]) for row in rows] == [(18, 0, 14), (8, -55.5556, 16)]
+    assert {row["PARAM"] for row in rows} == {"Short Axis of Target Lesion 1 by Investigator (mm)"}
+
+
+def test_the_best_change_leads_to_the_sum_that_it_is_of(folder):
+    sums = {(row["USUBJID"], row["ASEQ"]): row for row in rows_of(folder, "adtr")}
+    best = [row for row in rows_of(folder, "adtr") if row["PARAMCD"].startswith("BSTPCHG")]
+    assert best
+    for row in best:
+        source = sums[row["USUBJID"], row["SRCSEQ"]]
+        assert (source["PCHG"], source["ADT"], source["ADY"]) == (row["AVAL"], row["ADT"], row["ADY"])
+
+
+def test_who_left_the_study_is_told_from_who_is_observed(folder):
+    subjects = {row["USUBJID"]: row for row in rows_of(folder, "adsl")}
+    told = [subjects[name] for name in ("P-1", "P-2", "P-3")]
+    assert [(row["EOSSTT"], row["EOSDT"], row["DCSREAS"]) for row in told] == [
+        ("DISCONTINUED", dt.date(2023, 6, 1), "DEATH"),
+        ("ONGOING", None, None),
+        ("DISCONTINUED", dt.date(2023, 3, 20), "LOST TO FOLLOW-UP"),
+    ]
+    assert [row["TRTDURD"] for row in told] == [1, None, 22]
+
+
+def test_progression_death_and_last_assessment_are_parameters(folder):
+    subjects = {row["USUBJID"]: row for row in rows_of(folder, "adsl")}
+    overall = [row for row in rows_of(folder, "adrs") if row["PARAMCD"] == "OVR" and row["ANL01FL"] == "Y"]
+    by_code = {
+        code: {row["USUBJID"]: row for row in rows_of(folder, "adrs") if row["PARAMCD"] == code}
+        for code in ("PD", "LSTA", "DEATH", "MDIS")
+    }
+    treated = {name for name, row in subjects.items() if row["SAFFL"] == "Y"}
+    assert set(by_code["PD"]) == set(by_code["DEATH"]) == treated
+    for name in treated:
+        days = sorted(row["ADT"] for row in overall if row["USUBJID"] == name)
+        progressions = [row["ADT"] for row in overall if row["USUBJID"] == name and row["AVALC"] == "PD"]
+        assert by_code["PD"][name]["ADT"] == min(progressions, default=None)
+        assert by_code["PD"][name]["AVALC"] == ("Y" if progressions else "N")
+        assert by_code["DEATH"][name]["ADT"] == subjects[name]["DTHDT"]
+        if days:
+            assert by_code["LSTA"][name]["ADT"] == days[-1]
+    assert by_code["MDIS"]["P-3"]["AVALC"] == "Y" and by_code["DEATH"]["P-1"]["PARAM"] == "Death"
 
 
 def test_readers_of_another_evaluator_have_codes_and_baselines_of_their_own(folder):
@@ -348,17 +483,20 @@ def test_imputed_dates_are_flagged_wherever_they_are_used(folder):
     assert {row["ADTF"] for row in responses if row["ADT"] == dt.date(2023, 4, 3)} == {None}
     (death,) = records(folder, "adtte", "P-1", "OS")
     (subject,) = [row for row in rows_of(folder, "adsl") if row["USUBJID"] == "P-1"]
-    assert (subject["DTHIMPFL"], death["ADTIMPFL"], death["SRCVAR"]) == ("Y", "Y", "DTHDT")
+    assert (subject["DTHDTF"], death["ADTF"], death["SRCVAR"]) == ("D", "D", "DTHDT")
     # two missed assessments before the death: the time is censored at the scan of the uncertain day
     (progression,) = records(folder, "adtte", "P-1", "PFS")
     assert (progression["ADT"], progression["CNSR"], progression["SRCVAR"]) == (dt.date(2023, 2, 1), 1, "ADT")
-    assert (progression["ADTIMPFL"], progression["CNSDTDSC"]) == ("Y", "last adequate assessment")
+    assert (progression["ADTF"], progression["CNSDTDSC"]) == ("D", "last adequate assessment")
+    (response,) = records(folder, "adtte", "P-1", "RSDU")
+    assert (response["STARTDT"], response["STARTDTF"], response["ADY"]) == (dt.date(2023, 2, 1), "D", 23)
 
 
 def test_a_value_below_the_limit_keeps_what_was_reported_beside_what_is_analysed(folder):
     first, second = records(folder, "adlb", "P-1", "SHER2")
     assert (first["LBSTRESC"], first["AVAL"], first["BLQFL"], first["ABLFL"]) == ("12.5", 12.5, None, "Y")
     assert (second["LBSTRESC"], second["AVAL"], second["BLQFL"], second["BASE"]) == ("<4.5", 2.25, "Y", 12.5)
+    assert (second["AVALC"], second["ANRHI"]) == ("2.25", 15)
 
 
 def test_untreated_subjects_have_no_treatment_and_no_times(folder):
@@ -416,7 +554,7 @@ def test_a_folder_that_is_a_file_is_refused(home, tmp_path):
 
 PUBLIC_STUDY = {
     "study": {"drugs": ["PLACEBO", "XANOMELINE"], "timezone": "UTC"},
-    "response": {"duration_window_days": 0},
+    "response": {"duration_window_days": 0, "clinical_benefit_days": 42},
     "dates": {"impute_day": "last"},
 }
 PUBLIC_FILES = {
@@ -449,10 +587,10 @@ def published(shared, name: str, codes: set[str]) -> list[dict]:
 
 
 def test_responses_equal_the_published_ones(public_folder, shared):
-    codes = {"OVR", "BOR", "CBOR", "RSP", "CRSP"}
+    codes = {"OVR", "BOR", "CBOR", "RSP", "CRSP", "PD", "LSTA", "DEATH", "MDIS"}
     expected = published(shared, "adrs", codes)
     subjects = {row["USUBJID"] for row in expected}
-    assert len(subjects) == 8 and len(expected) == 54
+    assert len(subjects) == 8 and len(expected) == 86
 
     def key(row):
         value = row["AVALC"], int(float(row["AVAL"])), plain(row["ADT"]), plain(row["AVISIT"])
@@ -466,6 +604,22 @@ def test_responses_equal_the_published_ones(public_folder, shared):
     scan = ("01-701-1015", "OVR", "NE", 6)
     assert theirs - ours == {(*scan, "2014-02-28", "WEEK 6")}
     assert ours - theirs == {(*scan, "2014-02-12", "WEEK 6")}
+
+
+def test_clinical_benefit_equals_the_published_one(public_folder, shared):
+    """CCB, from 42 days on and without its dates: ours is dated by what it rests on. CB is the same of unconfirmed
+    responses, which we have no parameter for, and BCP is RSP under the date of BOR."""
+    theirs = {(row["USUBJID"], row["AVALC"]) for row in published(shared, "adrs", {"CCB"})}
+    found = rows_of(public_folder, "adrs")
+    assert {(row["USUBJID"], row["AVALC"]) for row in found if row["PARAMCD"] == "CBR"} >= theirs
+    best = {(row["USUBJID"], row["AVALC"]) for row in published(shared, "adrs", {"BCP"})}
+    assert {(row["USUBJID"], row["AVALC"]) for row in found if row["PARAMCD"] == "RSP"} >= best
+
+
+def test_every_published_parameter_is_compared_or_named(shared):
+    compared = {"OVR", "BOR", "CBOR", "RSP", "CRSP", "PD", "LSTA", "DEATH", "MDIS", "CCB", "BCP"}
+    with (shared / "reference" / "recist" / "published_adrs_small_set.csv").open(newline="") as file:
+        assert {row["PARAMCD"] for row in csv.DictReader(file)} == compared | {"CB"}
 
 
 def test_the_assessments_used_in_best_response_are_the_published_ones(public_folder, shared):
@@ -502,6 +656,7 @@ def test_several_evaluators_keep_to_the_marts(public, public_folder):
     assert_responses_are_those_of_the_mart(public, public_folder)
     assert_times_are_those_of_the_mart(public, public_folder)
     assert_sources_hold_the_dates(public_folder)
+    assert_source_rows_stand_in_the_exports(public, public_folder)
 
 
 def test_without_serum_her2_adlb_is_there_and_empty(public_folder):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pyreadstat
 import pytest
 
-from orchestration.adam.codes import ASSESSMENTS, BEST_RESPONSES, SIZES, TIMES
+from orchestration.adam.codes import ASSESSMENTS, BEST_RESPONSES, OF_SUBJECT, SIZES, TIMES
 from orchestration.adam.context import EVALUATOR_LETTERS, write_context
 from orchestration.adam.datasets import DATASETS
 from orchestration.adam.formats import WRITERS, Origin, check_text
@@ -90,7 +90,7 @@ def test_a_dataset_names_each_variable_once_and_its_keys_first_of_all(dataset):
 @pytest.mark.parametrize("dataset", DATASETS[1:], ids=lambda dataset: dataset.name)
 def test_a_variable_means_the_same_in_every_dataset_that_has_it(dataset):
     others = {v.name: (v.label, v.kind) for other in DATASETS for v in other.variables if other is not dataset}
-    differing = {"ANL01FL", "ANL02FL", "NADIR", "SRCSEQ"}  # their labels say what they hold here
+    differing = {"ANL01FL", "ANL02FL", "NADIR"}  # their labels say what they hold here
     for variable in dataset.variables:
         if variable.name in others and variable.name not in differing:
             label, kind = others[variable.name]
@@ -98,7 +98,7 @@ def test_a_variable_means_the_same_in_every_dataset_that_has_it(dataset):
 
 
 def test_no_parameter_code_is_another_ones_with_the_letter_of_an_evaluator():
-    for group in (SIZES, ASSESSMENTS + BEST_RESPONSES, TIMES):
+    for group in (SIZES, ASSESSMENTS + BEST_RESPONSES + OF_SUBJECT, TIMES):
         codes = [code + letter for code, *_ in group for letter in ("", *EVALUATOR_LETTERS)]
         assert len(set(codes)) == len(codes)
         assert max(map(len, codes)) <= 8
