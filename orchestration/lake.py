@@ -89,6 +89,7 @@ class Lake:
         """Make the folders; count the attempts of a run that died and clear away what it did not commit."""
         for folder in (self._files, self._attempts, self._again):
             _make(folder)
+        self._files.chmod(0o700)  # the files as they came: names of people are in there, and nowhere else
         self._count_dead_attempts()
         committed = set(self._numbers(self.root / "ledger"))
         for folder, schema in self._folders().items():

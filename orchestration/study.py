@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orchestration.errors import UserError
+from orchestration.exports import privacy
 from orchestration.exports.records import RECORDS
 
 Days = Annotated[int, Field(ge=0)]
@@ -57,6 +58,12 @@ class Ingest(_Model):
     max_dicom_mb: int = Field(20, ge=1)
     max_message_mb: int = Field(10, ge=1, description="one HL7 message; a batch may hold many")
     max_message_segments: int = Field(20_000, ge=1)
+
+
+class Alarms(_Model):
+    max_quarantined_pct: Percent = 90
+    quarantined_from_rows: int = Field(100, ge=1)
+    max_vanished_pct: Percent = 10
 
 
 class Schedule(_Model):
@@ -234,6 +241,24 @@ class Analysis(_Model):
         return 7 * week + self.landmark_grace_days
 
 
+class Privacy(_Model):
+    pseudonymise: bool = Field(False, description="subject ids as keyed pseudonyms; the key comes from the environment")
+    name_headings: list[str] = Field(
+        default=[
+            "patient name", "name of patient", "subject name", "participant name", "full name", "patient full name",
+            "last name", "first name", "middle name", "given name", "family name", "surname", "forename",
+            "maiden name", "birth name", "patient last name", "patient first name", "patient surname",
+            "Patientenname", "Name des Patienten", "Patient Nachname", "Patient Vorname", "Nachname", "Vorname",
+            "Familienname", "Geburtsname", "prénom", "nom de famille", "nom du patient", "apellidos", "cognome",
+            "INVNAM", "investigator name", "physician name", "referring physician", "ordering physician",
+            "doctor name", "Arzt", "Name des Arztes", "radiologist name", "reader name", "operator name",
+            "phone", "telephone", "phone number", "Telefon", "e-mail", "email address", "street", "address",
+            "street address", "Adresse", "Anschrift",
+        ],
+        description="headings of columns that are dropped by every reader; case, blanks and marks do not count",
+    )  # fmt: skip
+
+
 class Source(_Model):
     """How one vendor's export becomes rows of a record: a built-in ``layout``, or ``record`` with ``columns``."""
 
@@ -302,7 +327,7 @@ class Source(_Model):
             )
         is_message = self.layout in ("hl7v2", "fhir", "dicom_sr")
         if is_message and (self.columns or self.subject_id):
-            raise ValueError(f"layout {self.layout} has no columns to name; say subject_authority, constants, codes, units")
+            raise ValueError(f"layout {self.layout} has no columns; say subject_authority, constants, codes, units")
         if self.subject_authority is not None and not is_message:
             raise ValueError("subject_authority belongs to the layouts hl7v2, fhir and dicom_sr")
         if self.record is not None:
@@ -326,6 +351,7 @@ class Study(_Model):
     study: StudyIdentity = StudyIdentity()
     landing: Landing = Landing()
     ingest: Ingest = Ingest()
+    alarms: Alarms = Alarms()
     schedule: Schedule = Schedule()
     therapies: Therapies = Therapies()
     analytes: Analytes = Analytes()
@@ -335,6 +361,7 @@ class Study(_Model):
     endpoints: Endpoints = Endpoints()
     dates: Dates = Dates()
     analysis: Analysis = Analysis()
+    privacy: Privacy = Privacy()
     sources: list[Source] = []
 
     @field_validator("sources")
@@ -345,14 +372,26 @@ class Study(_Model):
             raise ValueError(f"source names must be unique: {', '.join(double)}")
         return value
 
+    @model_validator(mode="after")
+    def _sources_name_nobody(self) -> "Study":
+        for source in self.sources:
+            for column, headings in source.columns.items():
+                for heading in [headings] if isinstance(headings, str) else headings:
+                    if privacy.names_person(heading, self):
+                        raise ValueError(
+                            f"sources, {source.name}: columns.{column}: {heading!r} holds names of people"
+                            " (privacy.name_headings), which are never read. Name another column"
+                        )
+        return self
+
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.study.timezone)
 
     def dbt_vars(self) -> dict:
         """What dbt reads: everything that a derivation needs, under the keys of study.yaml."""
-        keys = {"study", "therapies", "analytes", "baseline", "visits", "response", "endpoints", "dates", "analysis"}
-        return self.model_dump(mode="json", include=keys)
+        keys = {"study", "alarms", "therapies", "analytes", "baseline", "visits", "response", "endpoints", "dates"}
+        return self.model_dump(mode="json", include=keys | {"analysis"})
 
     @property
     def study_hash(self) -> str:
@@ -362,8 +401,10 @@ class Study(_Model):
     @property
     def reading_hash(self) -> str:
         """sha256 of the part that decides how an export is read and judged."""
-        keys = {"study": {"timezone"}, "ingest": True, "analytes": True, "sources": True}
+        keys = {"study": {"timezone"}, "ingest": True, "analytes": True, "privacy": True, "sources": True}
         content = self.model_dump(mode="json", include=keys)
+        if self.privacy.pseudonymise:
+            content["pseudonyms"] = privacy.fingerprint()
         for analyte in content["analytes"].values():
             del analyte["cutoff_ng_ml"]  # a matter of analysis
         return _hash(content)
@@ -396,9 +437,12 @@ def load_study(path: Path) -> Study:
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no keys. Start from the study.yaml of the repository.")
     try:
-        return Study.model_validate(content)
+        study = Study.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+    if study.privacy.pseudonymise:
+        privacy.key()  # without it nothing may be read, and what was read would be read anew
+    return study
 
 
 def _explain(item: dict) -> str:

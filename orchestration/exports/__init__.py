@@ -66,9 +66,10 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     Raises:
         Rejected: it is no table of a known layout. An archive is read by its `members`.
     """
-    from orchestration.exports import sniff
+    from orchestration.exports import privacy, sniff
 
-    return _numbered_through(sniff.reader(path, name)(path, name, study))
+    sheets = _numbered_through(sniff.reader(path, name)(path, name, study))
+    return [privacy.pseudonymised(sheet, study) for sheet in sheets] if study.privacy.pseudonymise else sheets
 
 
 def members(path: Path, name: str, study: "Study") -> Iterator[tuple[str, Iterator[bytes]]] | None:

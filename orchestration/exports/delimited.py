@@ -20,6 +20,7 @@ import pyarrow.csv
 
 from orchestration.exports import Rejected, Sheet, layouts
 from orchestration.exports.mapping import SOURCE, Plan, canonical, fold_heading, schema
+from orchestration.exports.privacy import WITHHELD, without_names
 from orchestration.exports.tables import MAX_COLUMNS, check_bytes
 
 if TYPE_CHECKING:
@@ -153,12 +154,14 @@ def _table(text: Text, plan: Plan, study: "Study") -> pa.Table:
         )
     numbers = np.delete(np.arange(1, records + 1), [row.number - 1 for row in ragged])
     table = table.append_column("_row_number", pa.array(numbers, pa.int64()))
-    return pa.concat_tables([table, _ragged_table(ragged, table.schema)]) if ragged else table
+    hides = len(without_names(text.headings, study)) < len(text.headings)
+    return pa.concat_tables([table, _ragged_table(ragged, table.schema, hides)]) if ragged else table
 
 
-def _ragged_table(ragged: list[pa.csv.InvalidRow], into: pa.Schema) -> pa.Table:
+def _ragged_table(ragged: list[pa.csv.InvalidRow], into: pa.Schema, hides: bool) -> pa.Table:
+    """``hides``: the table has a column of names, and where in such a line they stand nobody knows."""
     columns = {name: pa.nulls(len(ragged), into.field(name).type) for name in into.names}
-    columns["_source"] = pa.array([[("(line)", row.text)] for row in ragged], SOURCE)
+    columns["_source"] = pa.array([[("(line)", WITHHELD if hides else row.text)] for row in ragged], SOURCE)
     columns["_misread"] = pa.array(
         [f"{row.actual_columns} fields where the heading has {row.expected_columns}" for row in ragged]
     )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from orchestration.exports import values
 from orchestration.exports.dates import DateStyle, days, moments
+from orchestration.exports.privacy import without_names
 from orchestration.exports.records import Record
 from orchestration.exports.values import by_distinct, fold_code, join, mark_unreadable, nulls
 
@@ -88,8 +89,12 @@ def canonical(
     """The record's columns, `_source` and `_misread` of a batch of text columns.
 
     Args:
-        source: the rows' source text, where it is not that of the columns. misread: why the reader found rows unreadable.
+        source: the rows' source text, where it is not that of the columns.
+        misread: why the reader found rows unreadable.
     """
+    readable = without_names(headings, study)
+    if len(readable) < len(headings):
+        batch, headings = batch.select(readable), [headings[place] for place in readable]
     fields = Fields(batch, headings, plan.missing)
     picked = {column.name: _picked(column.name, fields, plan) for column in plan.record.columns}
     if plan.step:

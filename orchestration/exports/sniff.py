@@ -76,7 +76,12 @@ FORMATS = (  # the first that fits; text is what nothing else is
         (".html", ".htm"),
         "It is a web page, perhaps of a failed download: fetch the export again",
     ),
-    Format("CDISC ODM", _BLANK + rb"<[?!O].{0,3000}?<(?:\w+:)?ODM[\s>]|" + _BLANK + rb"<(?:\w+:)?ODM[\s>]", (".xml", ".odm"), module=_ROOM + "odm"),
+    Format(
+        "CDISC ODM",
+        _BLANK + rb"(?:<[?!].{0,3000}?)?<(?:\w+:)?ODM[\s>]",
+        (".xml", ".odm"),
+        module=_ROOM + "odm",
+    ),
     Format("XML", _BLANK + rb"<[?!A-Za-z]", (".xml",), _AS_CSV),
     Format(
         "Dataset-JSON",
