@@ -49,6 +49,7 @@ def parse(path: str) -> Iterator[Parsed]:
 
 def _batches(file) -> Iterator[pa.RecordBatch]:
     for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
+        batch.validate(full=True)  # text that is no UTF-8 would fail only where it is used
         yield batch.replace_schema_metadata(None)
 
 

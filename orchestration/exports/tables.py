@@ -194,19 +194,21 @@ def _marked(text: pa.Array, decimal: str) -> pa.Array:
 
 def _float_text(column: pa.Array, digits: int) -> pa.Array:
     """The shortest text within the digits that every writer keeps: what a conversion added (1e-14) falls away."""
-    column = pc.if_else(pc.is_finite(column), column, None)  # NaN and infinity are no values
+    column = pc.add(pc.if_else(pc.is_finite(column), column, None), 0.0)  # NaN and infinity are no values, -0 is 0
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.less_equal(pc.abs(column), _WHOLE))
     if pc.all(whole).as_py() is not False:
         return column.cast(pa.int64()).cast(pa.string())
     text = column.cast(pa.string())
     is_short = pc.and_(pc.match_substring_regex(text, _PLAIN), pc.less_equal(pc.utf8_length(text), digits + 1))
-    long = by_distinct(pc.if_else(is_short, None, text), lambda found: _significant(found, digits))
+    long = by_distinct(pc.if_else(is_short, None, text), lambda found: significant(float(found), digits))
     return pc.if_else(is_short, pc.replace_substring_regex(text, r"\.0$", ""), long)
 
 
-def _significant(text: str, digits: int) -> str:
-    number = float(text)
-    return str(int(number)) if number.is_integer() and abs(number) <= _WHOLE else _plain(format(number, f".{digits}g"))
+def significant(number: float, digits: int = 15) -> str:
+    """The number by the digits that every writer keeps: 14.999999999999998 is the noise of a sum and was 15."""
+    if number.is_integer() and abs(number) <= _WHOLE:
+        return str(int(number))
+    return _plain(format(number, f".{digits}g"))
 
 
 def _plain(text: str) -> str:
@@ -252,7 +254,7 @@ def several(tables: Sequence[Openable], name: str, study: "Study") -> list[Sheet
                 raise _naming(refusal, name, table.part) from None
             left_out.append((table.part, refusal))
     if not sheets:
-        part, refusal = left_out[0]
+        part, refusal = max(left_out, key=lambda item: getattr(item[1], "in_common", MAX_COLUMNS))
         raise _naming(refusal, name, part)
     if left_out:
         note = f"left out, as nothing of the study reads it: {', '.join(part for part, _ in left_out)}"

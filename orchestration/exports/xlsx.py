@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from orchestration.exports import Rejected, Sheet, confined, layouts
 from orchestration.exports.archive import check
 from orchestration.exports.confined import Parsed
-from orchestration.exports.tables import MAX_COLUMNS, Typed, check_bytes, check_size, several
+from orchestration.exports.tables import MAX_COLUMNS, Typed, check_bytes, check_size, several, significant
 
 if TYPE_CHECKING:
     from orchestration.study import Study
@@ -30,7 +30,6 @@ _OVERLAP_BYTES = 2_000
 _MAX_FAULTS = 100_000
 _BATCH_ROWS = 20_000
 _ZEROS = re.compile("0{2,20}")  # the number format of an id such as 007
-_DIGITS = 15  # of a number that a workbook keeps
 
 
 def read(path: Path, name: str, study: "Study") -> list[Sheet]:
@@ -137,8 +136,8 @@ def parse(path: str, max_bytes: int, max_members: int) -> Iterator[Parsed]:
     _check(path, max_bytes, max_members)
     from openpyxl import load_workbook
 
-    workbook = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    with zipfile.ZipFile(path) as archive:
+    with open(path, "rb") as file, zipfile.ZipFile(path) as archive:  # openpyxl goes by the suffix of a path
+        workbook = load_workbook(file, read_only=True, data_only=True, keep_links=False)
         for sheet in workbook.worksheets:
             formulas, merged = _marks(archive, sheet._worksheet_path)
             sheet.reset_dimensions()  # what a sheet says of its size is not to be believed
@@ -229,18 +228,10 @@ def _text(cell) -> tuple[str, bool]:
         shape = cell.number_format or ""
         return (str(value).zfill(len(shape)), False) if _ZEROS.fullmatch(shape) else (str(value), True)
     if isinstance(value, float):
-        text = _number(value)
+        text = significant(value)
         shape = cell.number_format or ""
         return (text.zfill(len(shape)), False) if _ZEROS.fullmatch(shape) and text.isdecimal() else (text, True)
     return _moment(value), False
-
-
-def _number(value: float) -> str:
-    """By the fifteen digits that a workbook keeps: 14.999999999999998 is the noise of a sum and was 15."""
-    if value.is_integer() and abs(value) < 1 << 53:
-        return str(int(value))
-    text = format(value, f".{_DIGITS}g")
-    return text if "e" not in text else format(value, f".{_DIGITS + 15}f").rstrip("0") if abs(value) < 1 else text
 
 
 def _moment(value: datetime | date | time | timedelta) -> str:
