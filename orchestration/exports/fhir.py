@@ -179,7 +179,7 @@ class _Reader:
             self._validate(resource)
         except ValueError as error:
             details = error.errors() if hasattr(error, "errors") else []
-            where = [".".join(str(part)[:30] for part in item["loc"]) + f" ({item['type']})" for item in details[:3]]
+            where = [f"{_element(item)} ({item['type']})" for item in details[:3]]
             return f"{place} is no valid R4 Observation: {', '.join(where) or type(error).__name__}"
         return None
 
@@ -270,6 +270,12 @@ class _Reader:
             if found.get("resourceType", performer.get("type")) == "Organization" or "Organization/" in target:
                 return performer.get("display") or found.get("name") or target.rsplit("/", 1)[-1]
         return ""
+
+
+def _element(item: Resource) -> str:
+    """Where the library found an error; an element that the standard does not have may be named anything."""
+    parts = item["loc"][:-1] if item["type"] == "extra_forbidden" else item["loc"]
+    return ".".join(str(part)[:30] for part in parts) or "resource"
 
 
 def _addresses(entry: _Entry) -> list[str]:
