@@ -77,7 +77,7 @@ def youden(score: ArrayLike, label: ArrayLike, resamples: int = 200, seed: int =
             at_or_above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
             with np.errstate(invalid="ignore"):
                 shares.append(at_or_above / at_or_above[:, :1])
-        return shares[0] - shares[1]
+        return np.round(shares[0] - shares[1], 12)  # or rounding would decide between equally good cuts
 
     own = indices(np.ones((1, n)))[0]
     best = int(own.argmax())

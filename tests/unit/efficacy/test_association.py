@@ -14,6 +14,33 @@ def test_roc_equals_proc(reference, marker):
     np.testing.assert_allclose(found, [expected[name] for name in ("auc", "delong_lower", "delong_upper")], atol=1e-9)
 
 
+def test_roc_is_the_share_of_pairs_that_the_wilcoxon_test_counts(reference):
+    frame = reference.data("aSAH")
+    found, _, _ = association.roc(frame["s100b"], frame["outcome"] == "Good")
+    statistic = reference.results("rank_tests_multiplicity")["aSAH_s100b_by_outcome"]["W"]
+    good = int((frame["outcome"] == "Good").sum())
+    assert found * good * (len(frame) - good) == pytest.approx(statistic, abs=1e-9)
+
+
+@pytest.mark.parametrize("marker", ["s100b", "ndka", "wfns"])
+def test_the_youden_index_equals_procs_and_its_correction_is_smaller(reference, marker):
+    frame, expected = reference.data("aSAH"), reference.results("roc_delong")["single"][marker]["youden"][0]
+    cut, index, corrected = association.youden(frame[marker], frame["outcome"] == "Poor")
+    assert index == pytest.approx(expected["youden"] - 1, abs=1e-9) and 0 < corrected < index
+    assert cut == frame.loc[frame[marker] > expected["threshold"], marker].min()  # pROC cuts between two values
+
+
+def test_a_youden_index_of_noise_is_mostly_optimism():
+    rng = np.random.default_rng(8)
+    found = np.array([association.youden(rng.normal(size=60), rng.random(60) < 0.5)[1:] for _ in range(30)])
+    apparent, corrected = found.mean(axis=0)
+    assert apparent > 0.1 and corrected < apparent / 2
+
+
+def test_youden_needs_both_outcomes():
+    assert np.isnan(association.youden([1, 2], [1, 1])).all() and np.isnan(association.youden([], [])).all()
+
+
 def test_roc_is_never_turned_to_suit_the_data():
     assert association.roc([1, 2, 3, 4, 5], [1, 1, 0, 1, 0])[0] == pytest.approx(1 / 6)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestration.efficacy import survival
+from orchestration.efficacy import association, survival
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12, "equal_nan": True}
 FITTED = {"rtol": 1e-8, "atol": 1e-9, "equal_nan": True}
@@ -233,6 +233,11 @@ def test_cox_equals_r(reference, file, case, name, covariates, strata):
     assert (found.attrs["n"], found.attrs["events"]) == (expected["n"], expected["nevent"])
     assert found.attrs["log_likelihood"] == pytest.approx(expected["loglik"], rel=1e-9)
     assert found.attrs["lrt_p"] == pytest.approx(expected["lrt"]["pvalue"], rel=1e-6)
+    if "start" not in frame and strata is None:
+        frame = frame.dropna(subset=covariates)
+        risk = frame[covariates].to_numpy(float) @ found["coef"].to_numpy()
+        ranked, _, _ = association.concordance(frame["stop"], frame["event"], risk)
+        assert ranked == pytest.approx(expected["concordance"], abs=1e-9)
 
 
 def test_cox_agrees_with_statsmodels_where_strata_and_stretches_come_together(reference):
