@@ -207,48 +207,6 @@ def test_the_same_marts_give_the_same_tables_bit_for_bit(linked, computed):
         pd.testing.assert_frame_equal(again[name], frame, check_exact=True)
 
 
-def without_her2(marts):
-    return {**marts, "fct_her2_delta": marts["fct_her2_delta"].iloc[:0]}
-
-
-def with_constant_her2(marts):
-    her2 = marts["fct_her2_delta"].assign(
-        log2_ratio=0.0, analysed_value_ng_ml=10.0, baseline_ng_ml=10.0, pct_change=0.0
-    )
-    return {**marts, "fct_her2_delta": her2.assign(change_category="STABLE", nadir_ng_ml=10.0)}
-
-
-def without_imaging(marts):
-    best = marts["fct_best_response"].assign(is_responder=False, is_confirmed_responder=False, best_pct_change=np.nan)
-    return {**marts, "fct_response": marts["fct_response"].iloc[:0], "fct_best_response": best}
-
-
-def of_one_subject(marts):
-    first = marts["dim_subject"]["subject_id"].iloc[0]
-    return {name: frame[frame["subject_id"] == first] if len(frame) else frame for name, frame in marts.items()}
-
-
-def without_events(marts):
-    return {**marts, "fct_time_to_event": marts["fct_time_to_event"].assign(is_event=False)}
-
-
-def untreated(marts):
-    flags = dict.fromkeys(("in_treated", "in_efficacy", "in_response_evaluable"), False)
-    return {**marts, "dim_subject": marts["dim_subject"].assign(**flags, first_dose_on=pd.NaT)}
-
-
-@pytest.mark.parametrize("change", [
-    without_her2, with_constant_her2, without_imaging, of_one_subject, without_events, untreated,
-])  # fmt: skip
-@pytest.mark.filterwarnings("error")
-def test_a_study_with_too_little_says_so_and_never_fails(linked, change):
-    found = metrics.compute(change(linked), study(), "b")["estimates"]
-    primary = pick(found, **PRIMARY)
-    assert np.isnan(primary["estimate"]) == (change is not without_imaging) and (primary["caveat"] != "")
-    assert (found.loc[found["estimate"].isna(), "caveat"] != "").all()
-    assert set(found[["analysis", "endpoint", "statistic"]].itertuples(index=False, name=None)) >= NAMES
-
-
 def test_a_mart_that_is_absent_or_lacks_a_column_is_named(linked):
     with pytest.raises(ValueError, match=r"^marts: fct_response is absent"):
         metrics.compute({name: frame for name, frame in linked.items() if name != "fct_response"}, study(), "b")
