@@ -23,6 +23,21 @@ def as_csv(rows: Rows) -> bytes:
     return out.getvalue().encode()
 
 
+def typed(rows: Rows) -> Rows:
+    """Columns of numbers as numbers, where no digit is lost by it; what is missing there is missing."""
+
+    def is_number(text: str) -> bool:
+        try:
+            return not text or repr(float(text)).removesuffix(".0") == text
+        except ValueError:
+            return False
+
+    columns = {name for name in rows[0] if all(is_number(row[name]) for row in rows) and any(row[name] for row in rows)}
+    return [
+        {name: (float(text) if text else None) if name in columns else text for name, text in row.items()} for row in rows
+    ]
+
+
 def as_xlsx(sheets: dict[str, list[list]], **changes) -> bytes:
     """``changes``: what to do to the workbook before it is saved, by sheet title."""
     book = openpyxl.Workbook()
@@ -61,10 +76,8 @@ def as_xpts(*files: bytes) -> bytes:
 
 def as_datasetjson(rows: Rows, title: str = "LB", **changes) -> dict:
     kinds = {str: "string", int: "integer", float: "float", bool: "boolean"}
-    columns = [
-        {"itemOID": f"IT.{name}", "name": name, "label": name, "dataType": kinds[type(value)]}
-        for name, value in rows[0].items()
-    ]
+    kind = {name: next((kinds[type(row[name])] for row in rows if row[name] is not None), "string") for name in rows[0]}
+    columns = [{"itemOID": f"IT.{name}", "name": name, "label": name, "dataType": kind[name]} for name in rows[0]]
     meta = {
         "datasetJSONCreationDateTime": "2024-01-01T00:00:00", "datasetJSONVersion": "1.1.0", "itemGroupOID": "IG",
         "records": len(rows), "name": title, "label": title, "columns": columns,

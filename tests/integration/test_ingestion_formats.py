@@ -1,0 +1,227 @@
+"""Files with several tables, and archives, from the landing folder into the lake: nothing lost, every row found again."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchestration.exports.records import RECORDS
+from orchestration.ingestion import ingest, judge_file
+from orchestration.lake import Lake
+from orchestration.study import load_study
+from tests.conftest import make_home
+from tests.unit.exports import writers
+
+VISITS = [{"subject_id": f"S{row}", "visit_name": "C1D1", "visit_on": "2024-03-01"} for row in (1, 2)]
+LABS = [
+    {"subject_id": "S1", "sample_id": f"A{row}", "analyte": "42914-2", "value": value, "unit": "ng/mL", "collected_at": "2024-03-01T08:00"}
+    for row, value in enumerate(["12", "x", "13"], 1)
+]  # fmt: skip
+VISITS_CSV, LABS_CSV = writers.as_csv(VISITS), writers.as_csv(LABS)
+
+
+@pytest.fixture
+def take_in(home):
+    def run():
+        return ingest(home.settings, load_study(home.settings.study_file))
+
+    return run
+
+
+def ledger(home) -> dict[str, tuple]:
+    rows = Lake(home.settings).ledger()
+    assert (rows["rows_read"] == rows["rows_accepted"] + rows["rows_quarantined"]).all()
+    return {row.path: (row.status, row.rows_read, row.rows_quarantined) for row in rows.itertuples()}
+
+
+def test_a_workbook_is_one_file_whose_messages_name_the_sheet_and_its_row(home, take_in):
+    book = writers.as_xlsx({"SV": writers.grid(VISITS), "Labs": writers.grid(LABS), "Legend": [["see the manual"]]})
+    home.drop("clinical/book.xlsx", book)
+    take_in()
+    assert ledger(home) == {"clinical/book.xlsx": ("loaded", 5, 1)}
+    [row] = Lake(home.settings).ledger().itertuples()
+    assert row.reason.startswith("left out") and "sheet 'Legend'" in row.reason
+    [fault] = Lake(home.settings).quarantine().itertuples()
+    assert (fault.row_number, fault.record, fault.value) == (4, "lab_results", "x")  # the rows of all sheets, numbered on
+    assert fault.message.startswith("clinical/book.xlsx, sheet 'Labs', row 2: value 'x'")
+    raw = Lake(home.settings).raw_rows("lab_results", [(fault.file_id, fault.batch, fault.row_number)])
+    assert [dict(item["source"])["sample_id"] for item in raw] == ["A2"]
+
+
+def test_two_sheets_of_one_record_keep_their_own_headings(home, take_in):
+    sources = [
+        {"name": f"lis-{sheet}", "match": "*.xlsx", "sheet": sheet, "record": "lab_results", "constants": {"unit": "ng/mL"},
+         "columns": {"subject_id": "Patient", "sample_id": "Probe", "analyte": "Test", "value": value, "collected_at": "Abnahme"}}
+        for sheet, value in (("Nord", "Wert"), ("Sued", "Ergebnis"))
+    ]  # fmt: skip
+    home = make_home(home.settings.home.parent / "declared", {"sources": sources})
+
+    def rows(heading: str, value: str) -> list[list]:
+        return [["Patient", "Probe", "Test", heading, "Abnahme"], ["S1", f"P{value}", "42914-2", value, "2024-03-01"]]
+
+    home.drop("lab/lis.xlsx", writers.as_xlsx({"Nord": rows("Wert", "viel"), "Sued": rows("Ergebnis", "wenig")}))
+    ingest(home.settings, load_study(home.settings.study_file))
+    messages = sorted(Lake(home.settings).quarantine()["message"])
+    assert [message.split(" (")[0] for message in messages] == [
+        "lab/lis.xlsx, sheet 'Nord', row 1: value 'viel'", "lab/lis.xlsx, sheet 'Sued', row 1: value 'wenig'",
+    ]  # fmt: skip
+
+
+def test_each_member_of_an_archive_is_a_file_with_a_verdict_of_its_own(home, take_in):
+    home.drop("lab/export.zip", writers.as_zip({"a/sv.csv": VISITS_CSV, "lab_results.csv": LABS_CSV, "notes.pdf": b"%PDF-1.4"}))
+    take_in()
+    assert ledger(home) == {
+        "lab/export.zip": ("loaded", 0, 0),
+        "lab/export.zip/a/sv.csv": ("loaded", 2, 0),
+        "lab/export.zip/lab_results.csv": ("loaded", 3, 1),
+        "lab/export.zip/notes.pdf": ("rejected", 0, 0),
+    }
+    rows = Lake(home.settings).ledger().set_index("path")
+    assert rows.loc["lab/export.zip/lab_results.csv", "file_id"] == hashlib.sha256(LABS_CSV).hexdigest()
+    assert "lab/export.zip/notes.pdf" in rows.loc["lab/export.zip/notes.pdf", "reason"]
+    [fault] = Lake(home.settings).quarantine().itertuples()
+    assert fault.row_number == 2 and fault.message.startswith("lab/export.zip/lab_results.csv, row 2:")
+    assert take_in().files == []  # running again changes nothing
+
+
+def test_an_archive_sent_again_brings_what_changed_and_knows_the_rest(home, take_in):
+    home.drop("lab/export.zip", writers.as_zip({"sv.csv": VISITS_CSV, "lab_results.csv": LABS_CSV}))
+    home.drop("lab/copy.csv", VISITS_CSV)
+    take_in()
+    assert sorted(status for status, *_ in ledger(home).values()) == ["duplicate", "loaded", "loaded", "loaded"]
+    home.drop("lab/export.zip", writers.as_zip({"sv.csv": VISITS_CSV, "lab_results.csv": LABS_CSV.replace(b",x,", b",5,")}))
+    os.utime(home.settings.landing / "lab/export.zip", (1_700_000_100, 1_700_000_100))
+    taken = {item.path: item.status for item in take_in().files}
+    assert taken == {"lab/export.zip": "loaded", "lab/export.zip/lab_results.csv": "loaded"}
+    assert Lake(home.settings).accepted_rows("lab_results") == 2 + 3
+    assert take_in().files == []
+
+
+def test_a_hostile_archive_is_refused_and_leaves_no_member(home, take_in):
+    home.drop("lab/bad.zip", writers.as_zip({"sv.csv": VISITS_CSV, "../../landing/lab/dm.csv": VISITS_CSV}))
+    before = {path for path in home.settings.home.parent.rglob("*") if "build" not in path.parts}
+    take_in()
+    [row] = Lake(home.settings).ledger().itertuples()
+    assert row.status == "rejected" and row.reason.startswith("path: lab/bad.zip")
+    after = {path for path in home.settings.home.parent.rglob("*") if "build" not in path.parts}
+    assert all(home.settings.lake in path.parents for path in after - before)
+
+
+def test_members_whose_batch_never_came_are_taken_in_by_the_next_run(home, take_in, monkeypatch):
+    home.drop("lab/export.zip", writers.as_zip({"sv.csv": VISITS_CSV, "lab_results.csv": LABS_CSV}))
+    commit, calls = Lake.commit, []
+
+    def dies_at_the_second(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return commit(self, *arguments)
+
+    monkeypatch.setattr(Lake, "commit", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        take_in()
+    assert list(ledger(home)) == ["lab/export.zip"]
+    monkeypatch.undo()
+    take_in()
+    assert [status for status, *_ in ledger(home).values()] == ["loaded"] * 3
+
+
+def test_checking_an_archive_tells_of_each_member_and_takes_nothing_in(home, tmp_path):
+    path = tmp_path / "export.zip"
+    path.write_bytes(writers.as_zip({"sv.csv": VISITS_CSV, "lab_results.csv": LABS_CSV, "x.csv": b"a,b\n1,2\n"}))
+    verdict = judge_file(home.settings, load_study(home.settings.study_file), path, "lab/export.zip")
+    assert [(item.path, item.status, item.rows_quarantined) for item in verdict.members] == [
+        ("lab/export.zip/sv.csv", "loaded", 0), ("lab/export.zip/lab_results.csv", "loaded", 1),
+        ("lab/export.zip/x.csv", "rejected", 0),
+    ]  # fmt: skip
+    checked = home.sher2("check", str(path))
+    assert checked.returncode == 2 and "x.csv: would be refused" in checked.stdout and "1 quarantined" in checked.stdout
+    assert Lake(home.settings).ledger().empty
+
+
+# --- round trips ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> dict[str, list[dict]]:
+    """The rows of a small simulated study by file, as text."""
+    import csv
+
+    from orchestration.simulate import write_study
+
+    folder = tmp_path_factory.mktemp("simulated")
+    write_study(folder, 6, 3)
+    found = {}
+    for path in sorted(folder.rglob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            try:
+                rows = list(csv.DictReader(file, strict=True))
+            except (csv.Error, UnicodeDecodeError):  # the dirt that a simulated study holds
+                continue
+        if rows and "USUBJID" in rows[0] and all(None not in row and None not in row.values() for row in rows):
+            found[path.relative_to(folder).as_posix()] = rows
+    assert len(found) > 10
+    return found
+
+
+FORMATS = {
+    "csv": lambda rows, stem: writers.as_csv(rows),
+    "xlsx": lambda rows, stem: writers.as_xlsx({"Sheet1": writers.grid(rows)}),
+    "parquet": lambda rows, stem: writers.as_parquet(rows),
+    "json": lambda rows, stem: writers.document(writers.as_datasetjson(rows, stem[:2].upper())),
+    "ndjson": lambda rows, stem: writers.lines(writers.as_datasetjson(rows, stem[:2].upper())),
+    "xpt": lambda rows, stem: writers.as_xpt(rows, Path(tempfile.mkdtemp()), stem[:2].upper()),
+}
+
+
+def lake_of(folder: Path, simulated: dict[str, list[dict]], kind: str) -> dict[str, list[tuple]]:
+    """The canonical rows of the simulated study, delivered in one format, by record; without what names the file."""
+    sources = [{"name": "dated", "match": f"[a-z][a-z]_????-??-??*.{kind}", "layout": "sdtm", "exported_on": r"_(\d{4}-\d{2}-\d{2})"}]
+    home = make_home(folder / kind, {"sources": sources})
+    for name, rows in simulated.items():
+        home.drop(f"{name.removesuffix('.csv')}.{kind}", FORMATS[kind](rows if kind == "csv" else writers.typed(rows), Path(name).name))
+    ingest(home.settings, load_study(home.settings.study_file))
+    status = {Path(path).stem: (status, read) for path, (status, read, _) in ledger(home).items()}
+    found = {"files": sorted(status.items())}
+    for record in RECORDS:
+        tables = [pq.read_table(path) for path in sorted((home.settings.lake / "records" / record).glob("*.parquet"))]
+        columns = ["_row_number", "_rejected_by", *RECORDS[record].column_names]
+        found[record] = sorted(
+            (tuple(row.values()) for table in tables for row in table.select(columns).to_pylist()), key=repr
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def as_delivered(simulated, tmp_path_factory):
+    found = lake_of(tmp_path_factory.mktemp("csv"), simulated, "csv")
+    assert sum(len(rows) for rows in found.values()) > 500
+    return found
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "csv"])
+def test_the_simulated_study_gives_the_same_raw_records_in_every_format(simulated, as_delivered, tmp_path, kind):
+    assert lake_of(tmp_path, simulated, kind) == as_delivered
+
+
+@pytest.mark.slow
+def test_the_simulated_study_in_mixed_formats_in_one_archive_gives_the_same_marts(simulated, tmp_path):
+    stem = {name: name.removesuffix(".csv") for name in simulated}
+    kinds = list(FORMATS)
+    chosen = {name: kinds[number % len(kinds)] for number, name in enumerate(simulated)}
+    sources = [{"name": "dated", "match": "[a-z][a-z]_????-??-??*", "layout": "sdtm", "exported_on": r"_(\d{4}-\d{2}-\d{2})"}]
+    plain, packed = (make_home(tmp_path / name, {"sources": sources}) for name in ("plain", "packed"))
+    members = {}
+    for name, rows in simulated.items():
+        plain.drop(name, writers.as_csv(rows))
+        kind = chosen[name]
+        table = rows if kind == "csv" else writers.typed(rows)
+        members[f"{stem[name].split('/')[1]}.{kind}"] = FORMATS[kind](table, Path(name).name)
+    packed.drop("clinical/study.zip", writers.as_zip(members))
+    for home in (plain, packed):
+        home.run()
+    assert plain.value("select count(*) from marts.fct_response") > 20
+    assert packed.content() == plain.content()
