@@ -6,7 +6,7 @@ with measured as (
         names.evaluator,
         names.reader,
         names.measured_id,
-        lesions.is_nodal,
+        names.is_nodal,
         max(case when measurements.test = 'DIAMETER' then measurements.diameter_mm end) as summed_mm,
         max(case when measurements.test = 'LDIAM' then measurements.diameter_mm end) as longest_mm,
         max(case when measurements.test in ('LPERP', 'SAXIS') then measurements.diameter_mm end) as short_axis_mm,
@@ -28,7 +28,7 @@ with measured as (
             and lesions.role = 'TARGET'
     where not measurements.is_not_done
     group by
-        names.subject_id, names.evaluator, names.reader, names.measured_id, lesions.is_nodal,
+        names.subject_id, names.evaluator, names.reader, names.measured_id, names.is_nodal,
         measurements.visit_name, measurements.assessed_on_text
 
 ),

@@ -40,13 +40,26 @@ left join {{ ref('stg_tumor_identifications') }} as new_lesions
 where measured.test <> 'SUMDIAM' and names.lesion_id is null and new_lesions.lesion_id is null
 
 union all
-select
+select distinct
     'lesion_measured_twice' as kind,
     readings.subject_id,
     concat(
         {{ read_label('readings') }}, ' ', readings.measured_id, ' on ', {{ as_text('readings.seen_on') }}, ': ',
-        {{ mm_text('readings.smallest_mm') }}, ' and ', {{ mm_text('readings.diameter_mm') }}, ', the larger counts'
+        {{ mm_text('readings.smallest_mm') }}, ' and ', {{ mm_text('readings.largest_mm') }}, ', ',
+        case when readings.diameter_mm = readings.largest_mm then 'the larger counts' else 'that of the baseline''s method counts' end
     ) as detail,
     'warning' as severity
 from {{ ref('int_lesion_readings') }} as readings
-where readings.smallest_mm < readings.diameter_mm
+where readings.smallest_mm < readings.largest_mm
+
+union all
+select
+    'lesion_measured_twice' as kind,
+    lesion_values.subject_id,
+    concat(
+        {{ read_label('lesion_values') }}, ' ', lesion_values.lesion_id, ' on ', {{ as_text('lesion_values.seen_on') }}, ': ',
+        {{ mm_text('lesion_values.whole_mm') }}, ' as a whole and ', {{ mm_text('lesion_values.parts_mm') }}, ' by its parts, the larger counts'
+    ) as detail,
+    'warning' as severity
+from {{ ref('int_lesion_values') }} as lesion_values
+where lesion_values.whole_mm <> lesion_values.parts_mm

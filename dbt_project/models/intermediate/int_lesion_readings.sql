@@ -8,10 +8,10 @@ with measurements as (
         visits.seen_on,
         lesions.lesion_id,
         names.measured_id,
-        names.is_part,
+        names.part_id,
         names.is_counted,
+        names.is_nodal,
         lesions.role,
-        lesions.is_nodal,
         case
             when measurements.is_not_done then null
             when measurements.diameter_mm is not null then measurements.diameter_mm
@@ -19,13 +19,14 @@ with measurements as (
             when measurements.state_code = 'ABSENT' then 0
         end as diameter_mm,
         case when not measurements.is_not_done then measurements.state_code end as state_code,
-        -- what the reader put into the sum, else the axis of the rule, else the state; the baseline's method before others
+        -- what the reader put into the sum, else the axis of the rule, else the state
         case
-            when measurements.test = 'DIAMETER' then 2
-            when measurements.test in ('LPERP', 'SAXIS') and lesions.is_nodal then 4
-            when measurements.test = 'LDIAM' and not lesions.is_nodal then 4
-            when measurements.test = 'TUMSTATE' then 6
-        end - case when measurements.method = lesions.method then 1 else 0 end as preference
+            when measurements.test = 'DIAMETER' then 1
+            when measurements.test in ('LPERP', 'SAXIS') and names.is_nodal then 2
+            when measurements.test = 'LDIAM' and not names.is_nodal then 2
+            when measurements.test = 'TUMSTATE' then 3
+        end as test_rank,
+        coalesce(measurements.method = lesions.method, false) as is_method_of_baseline
     from {{ ref('stg_tumor_measurements') }} as measurements
     inner join {{ ref('int_assessment_visits') }} as visits
         on
@@ -53,10 +54,23 @@ ranked as (
 
     select
         *,
-        min(case when diameter_mm is not null then preference end) over (
-            partition by subject_id, evaluator, reader, visit_no, lesion_id, measured_id
-        ) as best_preference
+        min(case when diameter_mm is not null then test_rank end) over reading as best_rank,
+        -- the baseline's method before others
+        min(case when diameter_mm is not null then 2 * test_rank - case when is_method_of_baseline then 1 else 0 end end)
+            over reading as best_preference
     from measurements
+    where test_rank is not null
+    window reading as (partition by subject_id, evaluator, reader, visit_no, lesion_id, part_id, measured_id)
+
+),
+
+preferred as (
+
+    select
+        *,
+        test_rank = best_rank as is_of_best_test,
+        2 * test_rank - case when is_method_of_baseline then 1 else 0 end = best_preference as is_preferred
+    from ranked
 
 )
 
@@ -66,18 +80,19 @@ select
     reader,
     visit_no,
     lesion_id,
+    part_id,
     measured_id,
     role,
     is_nodal,
-    is_part,
     is_counted,
-    cast(max(case when preference = best_preference then diameter_mm end) as decimal(18, 6)) as diameter_mm,
-    cast(min(case when preference = best_preference then diameter_mm end) as decimal(18, 6)) as smallest_mm,
-    max(case when preference = best_preference or state_code is not null then seen_on end) as seen_on,
+    cast(max(case when is_preferred then diameter_mm end) as decimal(18, 6)) as diameter_mm,
+    cast(min(case when is_of_best_test then diameter_mm end) as decimal(18, 6)) as smallest_mm,
+    cast(max(case when is_of_best_test then diameter_mm end) as decimal(18, 6)) as largest_mm,
+    max(case when is_preferred then seen_on end) as measured_on,
+    max(case when is_preferred or state_code is not null then seen_on end) as seen_on,
     min(case when state_code = 'UNEQUIVOCAL' then seen_on end) as progression_on,
     max(case when state_code in ('PRESENT', 'EQUIVOCAL', 'TOO SMALL TO MEASURE', 'UNEQUIVOCAL') then 1 else 0 end) = 1
         as is_seen
-from ranked
-where preference is not null
+from preferred
 group by
-    subject_id, evaluator, reader, visit_no, lesion_id, measured_id, role, is_nodal, is_part, is_counted
+    subject_id, evaluator, reader, visit_no, lesion_id, part_id, measured_id, role, is_nodal, is_counted

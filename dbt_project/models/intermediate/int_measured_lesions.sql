@@ -10,7 +10,8 @@ known as (
 
     select
         measured.*,
-        lesions.lesion_id
+        lesions.lesion_id,
+        lesions.is_nodal
     from measured
     left join {{ ref('int_baseline_lesions') }} as lesions
         on
@@ -42,8 +43,13 @@ matched as (
         components.reader,
         components.measured_id,
         lesions.lesion_id,
-        row_number() over (
+        nullif(components.component, lesions.lesion_id) as part_id,
+        -- what has merged is a node only if all of it is
+        min(case when lesions.is_nodal then 1 else 0 end) over (
             partition by components.subject_id, components.evaluator, components.reader, components.measured_id
+        ) = 1 as is_nodal,
+        row_number() over (
+            partition by components.subject_id, components.evaluator, components.reader, components.measured_id, lesions.role
             order by components.position, lesions.lesion_id
         ) as match_no
     from components
@@ -56,9 +62,9 @@ matched as (
 
 )
 
-select subject_id, evaluator, reader, measured_id, lesion_id, false as is_part, true as is_counted
+select subject_id, evaluator, reader, measured_id, lesion_id, cast(null as {{ dbt.type_string() }}) as part_id, is_nodal, true as is_counted
 from known
 where lesion_id is not null
 union all
-select subject_id, evaluator, reader, measured_id, lesion_id, true as is_part, match_no = 1 as is_counted
+select subject_id, evaluator, reader, measured_id, lesion_id, part_id, is_nodal, match_no = 1 as is_counted
 from matched

@@ -14,10 +14,14 @@ reads as (
     select
         subject_id,
         evaluator,
-        max(case when has_lesions_at_baseline then 1 else 0 end) as has_baseline,
-        max(case when is_post_baseline and is_accepted and is_derived and not is_derived_from_baseline then 1 else 0 end)
-            as derives_without_baseline
-    from {{ ref('int_accepted_reads') }}
+        max(case when has_lesion_row then 1 else 0 end) = 1 as has_lesions,
+        max(case when has_lesions_at_baseline then 1 else 0 end) = 1 as has_baseline,
+        max(case when is_counted then 1 else 0 end) = 1 as has_responses,
+        max(case when is_counted and (is_derived_from_baseline or not is_derived) then 1 else 0 end) = 1 as has_vouched_responses
+    from (
+        select *, is_post_baseline and is_accepted and overall_response is not null as is_counted
+        from {{ ref('int_accepted_reads') }}
+    ) as accepted
     group by subject_id, evaluator
 
 )
@@ -33,11 +37,12 @@ select
     timeline.cutoff_on,
     exits.exited_on,
     exits.exit_reason,
-    -- who derives responses from lesions needs a baseline; a reporter of overall responses vouches for it
-    {% if basis == 'derived' -%}
-    coalesce(reads.has_baseline, 0) = 0
+    -- responses derived from lesions need a baseline; a reporter of overall responses vouches for it
+    {% if basis == 'reported' -%}
+    false
     {%- else -%}
-    coalesce(reads.derives_without_baseline, 0) = 1
+    {% if basis == 'derived_else_reported' %}coalesce(reads.has_lesions, false) and {% endif -%}
+    not coalesce(case when reads.has_responses then reads.has_vouched_responses else reads.has_baseline end, false)
     {%- endif %} as lacks_baseline
 from {{ ref('int_subject_timeline') }} as timeline
 cross join evaluators

@@ -9,8 +9,7 @@ with responses as (
             when assessed_targets = targets and gone_targets = targets then 'CR'
             -- the part that was measured may already be a progression
             when
-                assessed_targets > 0
-                and 100 * measured_sum_mm >= {{ 100 + response['progression_pct'] }} * nadir_mm
+                100 * measured_sum_mm >= {{ 100 + response['progression_pct'] }} * nadir_mm
                 and measured_sum_mm - nadir_mm >= {{ response['progression_mm'] }}
                 then 'PD'
             when assessed_targets < targets or baseline_sum_mm is null then 'NE'
@@ -57,5 +56,5 @@ select
     strict_response
     {%- endif %} as target_response,
     -- the day of the last measurement that makes the sum
-    case when strict_response = 'PD' then seen_on end as progression_on
+    case when strict_response = 'PD' then measured_on end as progression_on
 from histories

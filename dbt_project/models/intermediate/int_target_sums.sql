@@ -8,7 +8,7 @@ with targets_at_visits as (
         sum(case when is_assessed then 1 else 0 end) as assessed_targets,
         sum(case when is_assessed and is_gone then 1 else 0 end) as gone_targets,
         cast(sum(diameter_mm) as decimal(18, 6)) as measured_sum_mm,
-        max(seen_on) as seen_on
+        max(measured_on) as measured_on
     from {{ ref('int_lesion_values') }}
     where role = 'TARGET'
     group by subject_id, evaluator, reader, visit_no
@@ -29,7 +29,7 @@ sums as (
         coalesce(targets_at_visits.assessed_targets, 0) as assessed_targets,
         coalesce(targets_at_visits.gone_targets, 0) as gone_targets,
         targets_at_visits.measured_sum_mm,
-        targets_at_visits.seen_on,
+        targets_at_visits.measured_on,
         case
             when assessments.is_baseline then baseline_sums.baseline_sum_mm
             when targets_at_visits.assessed_targets = baseline_sums.targets then targets_at_visits.measured_sum_mm
