@@ -1,7 +1,7 @@
 """How a figure becomes inline SVG: palette, sizes, axes with margins in inches, strokes and bars as single paths.
 
 Colours become CSS variables of the page, so that ink and lines follow light and dark. What is drawn belongs in
-figures.py.
+figures/.
 """
 
 import io
@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orchestration.report import wording as say
 
@@ -158,19 +158,27 @@ def under_axis(
             )
 
 
-def bars(axes: Axes, bars: list[tuple[int, float]], colour: str, *, horizontal: bool = False, alpha: float = 1) -> None:
-    """Bars from 0, a single path for all of them: thousands of elements would make the page heavy."""
+def bars(
+    axes: Axes,
+    bars: list[tuple[int, float]],
+    colour: str,
+    *,
+    horizontal: bool = False,
+    alpha: float = 1,
+    reach: tuple[float, float] = (-0.41, 0.41),
+) -> None:
+    """Bars from 0, a single path for all of them: thousands of elements would make the page heavy.
+
+    Args:
+        bars: place and length of each.
+        reach: from where to where a bar is wide, around its place.
+    """
     if not bars:
         return
     points, codes = [], []
     for place, length in bars:
-        corners = [
-            (place - 0.41, 0),
-            (place - 0.41, length),
-            (place + 0.41, length),
-            (place + 0.41, 0),
-            (place - 0.41, 0),
-        ]
+        near, far = place + reach[0], place + reach[1]
+        corners = [(near, 0), (near, length), (far, length), (far, 0), (near, 0)]
         points += [(y, x) for x, y in corners] if horizontal else corners
         codes += [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]
     axes.add_patch(PathPatch(Outline(points, codes), facecolor=colour, linewidth=0, alpha=alpha))
@@ -194,6 +202,12 @@ def polylines(axes: Axes, paths: list[list[tuple[float, float]]], **style) -> No
     xs = [x for path in paths for x in [*(x for x, _ in path), math.nan]]
     ys = [y for path in paths for y in [*(y for _, y in path), math.nan]]
     axes.plot(xs, ys, **style)
+
+
+def week_ticks(axes: Axes, size: Size) -> None:
+    """Ticks of a week axis at multiples that fit scans and cycles."""
+    locator = MaxNLocator(9 if size.is_wide else 5, steps=[1, 1.2, 2.4, 6, 10], integer=True)
+    axes.xaxis.set_major_locator(locator)
 
 
 def signed(value: float, _position: int) -> str:

@@ -1,32 +1,46 @@
-"""The page: what is published, put in words and tables around the figures. Drawing belongs in figures.py."""
+"""The page and what lies beside it: everything published, put in words, tables and figures, written in place at once.
+
+What a part says belongs in its own module: headlines, flow, tables, quality, figures, patients.
+"""
 
 import csv
 import io
 import os
-from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from orchestration.report import figures, wording
-from orchestration.report.figures import Figure
+from orchestration.efficacy.metrics import estimand
+from orchestration.report import flow, patients, quality, wording
+from orchestration.report.estimates import estimate_tables
+from orchestration.report.figures import Figure, draw
+from orchestration.report.figures import panel as drawing_of_patient
+from orchestration.report.headlines import headlines
 from orchestration.report.missing import why
-from orchestration.report.published import Published, Row, read
-from orchestration.report.tables import all_tables
+from orchestration.report.patients import Patient
+from orchestration.report.published import Published, read
 from orchestration.study import Study
+
+MOST_PANELS = 600
+"""Patients whose panels stand on the page itself (some 3 MB); of more, they stand on pages of their own."""
+PANELS_A_PAGE = 500
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render(warehouse: Path, out_dir: Path, study: Study) -> Path:
-    """Write ``efficacy.html`` and the data behind its figures, each in place at once.
+    """Write ``efficacy.html``, the data behind its figures, and pages of patients where they are too many for one.
 
-    The page depends on the published file and the study alone: the same publication gives the same bytes.
+    They depend on the published file and the study alone: the same publication gives the same bytes.
 
     Args:
         warehouse: the published DuckDB file; opened read-only.
-        out_dir: folder of the report; made where absent. The data goes to ``data/<figure>.csv`` in it.
+        out_dir: folder of the report; made where absent. The data goes to ``data/<figure>.csv`` in it, patients to
+            ``patients/<number>.html``.
         study: the protocol that the publication was made by.
 
     Returns:
@@ -37,30 +51,81 @@ def render(warehouse: Path, out_dir: Path, study: Study) -> Path:
     """
     published = read(warehouse, study)
     drawn = draw(published, study)
-    for figure in drawn.values():
-        _write(out_dir / "data" / f"{figure.name}.csv", table_csv(figure.columns, figure.rows))
+    steps = flow.patient_flow(published, study)
+    people = list(patients.patients(published, study))
+    data = {
+        **{figure.name: (figure.columns, figure.rows) for figure in drawn.values()},
+        "patient_flow": (flow.COLUMNS, flow.rows(steps)),
+        "findings": (quality.COLUMNS, published.findings),
+        "patients": (patients.COLUMNS, chain.from_iterable(map(patients.rows, people))),
+    }
+    _replace_all(
+        out_dir / "data", {f"{name}.csv": partial(table_csv, columns, rows) for name, (columns, rows) in data.items()}
+    )
+    starts = range(0, len(people) if len(people) > MOST_PANELS else 0, PANELS_A_PAGE)
+    pages = {f"{place + 1:06d}.html": people[place : place + PANELS_A_PAGE] for place in starts}
+    _replace_all(
+        out_dir / "patients", {name: partial(_patients_html, part, published, study) for name, part in pages.items()}
+    )
     page = out_dir / "efficacy.html"
-    _write(page, page_html(published, drawn, study))
+    _write(page, _page_html(published, drawn, steps, people, pages, study))
     return page
 
 
-def draw(published: Published, study: Study) -> dict[str, Figure]:
-    """Every figure of the report by its name, in the order of the page."""
-    made = (
-        figures.kaplan_meier(published, study, "PFS"),
-        figures.kaplan_meier(published, study, "OS"),
-        figures.waterfall(published, study),
-        figures.spider(published, study),
-        figures.swimmer(published, study),
-        figures.trajectories(published, study),
-        figures.landmark_curves(published, study),
-        figures.change_scatter(published, study),
+def _page_html(
+    published: Published,
+    drawn: dict[str, Figure],
+    steps: list[flow.Step],
+    people: list[Patient],
+    pages: dict[str, list[Patient]],
+    study: Study,
+) -> str:
+    waiting = {finding.subject_id for finding in published.findings if finding.kind == "subject_unknown"}
+    return _template("efficacy.html.jinja").render(
+        study=study,
+        publication=published.publication[0] if published.publication else None,
+        figures=drawn,
+        estimand=estimand(study),
+        headlines=headlines(published, study),
+        flow=steps,
+        waiting=len(waiting),
+        tables=estimate_tables(published, study) | quality.tables(published, study),
+        agreement=quality.agreement(published),
+        findings=quality.findings(published),
+        members=len(published.members(study.analysis.population)),
+        panels=[] if pages else _panels(people, study),
+        panel_pages=[
+            {"href": f"patients/{name}", "first": part[0].name, "last": part[-1].name, "n": len(part)}
+            for name, part in pages.items()
+        ],
+        panel_legend=drawing_of_patient.LEGEND,
+        shown=len(people),
+        unshown=len(published.subjects) - len(people),
+        nobody=why(published, study, "members"),
     )
-    return {figure.name: figure for figure in made}
 
 
-def page_html(published: Published, drawn: dict[str, Figure], study: Study) -> str:
-    """The whole page as text."""
+def _patients_html(part: list[Patient], published: Published, study: Study) -> str:
+    return _template("patients.html.jinja").render(
+        study=study,
+        publication=published.publication[0] if published.publication else None,
+        panels=_panels(part, study),
+        panel_legend=drawing_of_patient.LEGEND,
+    )
+
+
+def _panels(people: list[Patient], study: Study) -> list[dict]:
+    return [
+        {
+            "identity": f"patient-{number}",
+            "patient": patient,
+            "drawing": drawing_of_patient.panel(patient, f"p{number}", study),
+        }
+        for number, patient in enumerate(people, 1)
+    ]
+
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -69,188 +134,13 @@ def page_html(published: Published, drawn: dict[str, Figure], study: Study) -> s
         lstrip_blocks=True,
     )
     environment.globals["say"] = wording
-    return environment.get_template("efficacy.html.jinja").render(
-        study=study,
-        publication=published.publication[0] if published.publication else None,
-        figures=drawn,
-        headlines=headlines(published, study),
-        flow=patient_flow(published, study),
-        tables=all_tables(published, study),
-        members=len(published.members(study.analysis.population)),
-        landmark_week=int(study.analysis.primary.rsplit("_", 1)[1]),
-        landmark_day=figures.landmark_day(study, int(study.analysis.primary.rsplit("_", 1)[1])),
-    )
-
-
-# --- headline ---------------------------------------------------------------------------------------------------------
-
-
-def headlines(published: Published, study: Study) -> list[dict]:
-    """The answers at the top: label, figure in large type, limits, and a sentence that a clinician would say."""
-    population = study.analysis.population
-    response = published.estimate("response rate", "confirmed ORR", "proportion", population)
-    survival = published.estimate("survival", "PFS", "median_months", population)
-    return [
-        _response(published, study, response),
-        _survival(published, study, survival),
-        _landmark(published, study, primary_estimate(published, study)),
-    ]
-
-
-def primary_estimate(published: Published, study: Study) -> Row | None:
-    """The one primary result: the hazard ratio of the landmark that the protocol names."""
-    rows = [
-        row
-        for row in published.estimates
-        if (row.analysis, row.endpoint, row.statistic, row.term) == ("landmark", "PFS", "hazard_ratio", "log2_ratio")
-    ]
-    stratum = study.analysis.primary.removeprefix("landmark_").replace("_", " ")
-    named = [row for row in rows if row.stratum == stratum]
-    own = [row for row in named if row.population == study.analysis.population]
-    return next((row for row in rows if row.is_primary), next(iter(own or named), None))
-
-
-def _response(published: Published, study: Study, row: Row | None) -> dict:
-    label = "Confirmed objective response rate"
-    if row is None or row.estimate is None:
-        return _nothing(label, row, why(published, study, "times"))
-    who = wording.population(row.population)
-    return {
-        "label": label,
-        "value": wording.quantity("proportion", row.estimate),
-        "limits": _limits(row),
-        "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events, 'responder')}",
-        "sentence": f"Of {wording.count(row.n)} {who}, {wording.count(row.events)} had a complete or partial response"
-        " that a later scan confirmed. Patients who could not be evaluated count as non-responders.",
-        "caveat": row.caveat,
-    }
-
-
-def _survival(published: Published, study: Study, row: Row | None) -> dict:
-    label = "Median progression-free survival"
-    if row is None:
-        return _nothing(label, row, why(published, study, "times"))
-    counts = f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}"
-    if row.estimate is None:
-        if not row.n:
-            return _nothing(label, row, why(published, study, "times"))
-        return {
-            "label": label,
-            "value": "not reached",
-            "limits": _limits(row),
-            "counts": counts,
-            "sentence": f"Among {wording.count(row.n)} {wording.population(row.population)}, so few have progressed"
-            f" or died ({wording.count(row.events)}) that the time by which half will have cannot be told yet.",
-            "caveat": row.caveat,
-        }
-    return {
-        "label": label,
-        "value": f"{wording.quantity(row.statistic, row.estimate)} months",
-        "limits": _limits(row),
-        "counts": counts,
-        "sentence": f"By estimate half of the {wording.population(row.population)} were alive without progression"
-        f" {wording.quantity(row.statistic, row.estimate)} months after"
-        f" {'the first dose' if study.endpoints.start == 'first_dose' else 'enrolment'}.",
-        "caveat": row.caveat,
-    }
-
-
-def _landmark(published: Published, study: Study, row: Row | None) -> dict:
-    week = study.analysis.primary.rsplit("_", 1)[1]
-    label = f"Early serum HER2 and later progression (landmark week {week})"
-    if row is None or row.estimate is None:
-        return _nothing(label, row, why(published, study, "landmark"))
-    ratio = wording.quantity(row.statistic, row.estimate)
-    p = "" if row.p_value is None else f", p {wording.relation(row.p_value)}"
-    limits = row.ci_low is not None and row.ci_high is not None
-    if limits and row.ci_low > 1:
-        reading = "A rise went with earlier progression or death, a fall with later."
-    elif limits and row.ci_high < 1:
-        reading = "A rise went with later progression or death, a fall with earlier."
-    else:
-        reading = "The data are compatible with no association in either direction."
-    return {
-        "label": label,
-        "value": f"HR {ratio}",
-        "limits": _limits(row) + p,
-        "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}",
-        "sentence": f"Among {wording.plural(row.n, 'patient')} alive, progression-free and with an evaluable change at"
-        f" week {week}, each doubling of serum HER2 against baseline multiplied the hazard of later progression or"
-        f" death by {ratio} (adjusted for baseline). {reading}",
-        "caveat": row.caveat,
-    }
-
-
-def _nothing(label: str, row: Row | None, why: str) -> dict:
-    """Not estimable: the caveat that came with the estimate, else what is missing on the way to it."""
-    n = f"n = {wording.count(row.n)}" if row is not None and row.n is not None else ""
-    caveat = row.caveat if row is not None else ""
-    return {
-        "label": label,
-        "value": "not estimable",
-        "limits": "",
-        "counts": n,
-        "sentence": why if not caveat else "",
-        "caveat": caveat,
-    }
-
-
-def _limits(row: Row) -> str:
-    text = wording.interval(row.statistic, row.ci_low, row.ci_high)
-    return f"{wording.level(row.level)} CI {text}" if text else ""
-
-
-# --- patient flow -----------------------------------------------------------------------------------------------------
-
-
-def patient_flow(published: Published, study: Study) -> list[dict]:
-    """From known subjects to the landmark: step, number, and who did not go on, with the reason."""
-    treated = [subject for subject in published.subjects if subject.in_treated]
-    efficacy = published.members("in_efficacy")
-    evaluable = published.members("in_response_evaluable")
-    statuses = Counter(subject.her2_status or "unknown" for subject in treated if not subject.in_efficacy)
-    steps = [
-        {"label": "Known subjects", "n": len(published.subjects), "left": ""},
-        {
-            "label": "Treated: at least one dose of study drug",
-            "n": len(treated),
-            "left": _left({"not treated": len(published.subjects) - len(treated)}),
-        },
-        {
-            "label": "Efficacy: treated, tumour HER2-low",
-            "n": len(efficacy),
-            "left": _left(
-                {"HER2 status unknown" if status == "unknown" else status: n for status, n in sorted(statuses.items())}
-            ),
-        },
-        {
-            "label": "Response-evaluable: a target lesion at baseline and an assessment after it",
-            "n": len(evaluable),
-            "left": _left({"without these": len(efficacy) - len(evaluable)}),
-        },
-    ]
-    primary = primary_estimate(published, study)
-    if primary is not None and primary.n is not None:
-        reason = next((row.reason for row in published.profile if row.role == "primary" and row.status == "done"), "")
-        steps.append(
-            {
-                "label": f"At risk at the landmark ({primary.stratum}) with an evaluable change of serum HER2",
-                "n": int(primary.n),
-                "left": reason,
-            }
-        )
-    return steps
-
-
-def _left(reasons: dict[str, int]) -> str:
-    text = "; ".join(f"{wording.count(n)} {reason}" for reason, n in reasons.items() if n)
-    return f"Not in it: {text}" if text else ""
+    return environment.get_template(name)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def table_csv(columns: tuple[str, ...], rows: list[tuple]) -> str:
+def table_csv(columns: tuple[str, ...], rows: Iterable[tuple]) -> str:
     """CSV text; a text that a spreadsheet would take for a formula gets a leading apostrophe."""
     stream = io.StringIO()
     writer = csv.writer(stream)  # RFC 4180 line ends: with any other, a lone CR would go unquoted
@@ -265,6 +155,15 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
     return value
+
+
+def _replace_all(folder: Path, texts: dict[str, Callable[[], str]]) -> None:
+    """Write the files of a folder that is ours alone; what an earlier report left there goes."""
+    for name, text in texts.items():
+        _write(folder / name, text())
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if path.name not in texts and path.suffix in (".csv", ".html"):
+            path.unlink()
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """How numbers are printed and names are put in words. No number is made here."""
 
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 NOT_ESTIMABLE = "NE"
 _NARROW_SPACE = "\u202f"
@@ -25,19 +26,37 @@ _STATISTICS = {
     "chi2": "χ²",
     "c_index": "C-index",
     "c_index_corrected": "C-index, corrected for optimism",
+    "stratified_logrank_p": "stratified log-rank test",
+    "excluded_event": "left out by an earlier event",
+    "excluded_censoring": "left out by censoring",
+    "excluded_missing_marker": "without an evaluable change",
+    "rate_difference": "difference of rates (% points)",
+    "youden": "Youden index, apparent",
+    "youden_corrected": "Youden index, corrected for optimism",
+    "youden_cut_ratio": "cut of the Youden index (ratio to baseline)",
+    "share_before": "rise before progression",
+    "share_at": "rise at progression",
+    "share_after": "rise after progression",
+    "share_never": "no rise",
+    "share_unconfirmed": "rise not confirmed",
+    "per_patient_year": "false alarms a patient-year",
     "heterogeneity_p": "test of heterogeneity",
     "interaction_p": "test of interaction",
     "schedule_median_days": "median by the schedule alone (days)",
     "auc": "AUC of the early change",
     "spearman_rho": "Spearman ρ",
     "slope_difference": "difference of slopes (log2 a week)",
+    "geometric_mean_ratio": "geometric mean over baseline",
 }
 _UNITS = {"_months": " (months)", "_days": " (days)", "_ng_ml": " (ng/mL)"}
 _TERMS = {
     "log2_ratio": "per doubling of sHER2",
     "log2_ratio_unadjusted": "per doubling of sHER2, unadjusted",
     "log2_baseline": "per doubling of baseline sHER2",
-    "fall_20": "by fall of sHER2",
+    "normalised": "by normalisation",
+    "hormone_receptor_positive": "hormone receptor positive",
+    "ihc_2plus": "IHC 2+",
+    "age_decades": "per ten years of age",
 }
 _RESPONSES = {
     "CR": "complete response",
@@ -85,6 +104,8 @@ def count(value: Number | None) -> str:
 
 def quantity(statistic: str, value: Number | None) -> str:
     """An estimate or a limit in the unit that its statistic is read in: shares in %, months to one decimal."""
+    if statistic == "rate_difference":
+        return fixed(None if value is None else float(value) * 100)
     if is_share(statistic):
         return percent(value) if value is None else f"{percent(value)}{_NARROW_SPACE}%"
     if statistic.endswith("_p"):
@@ -97,7 +118,9 @@ def quantity(statistic: str, value: Number | None) -> str:
 
 
 def is_share(statistic: str) -> bool:
-    return statistic in ("proportion", "sensitivity", "specificity") or statistic.startswith(("rate_", "share"))
+    return statistic in ("proportion", "sensitivity", "specificity") or (
+        statistic.startswith(("rate_", "share")) and statistic != "rate_difference"
+    )
 
 
 def interval(statistic: str, low: Number | None, high: Number | None) -> str:
@@ -128,15 +151,42 @@ def statistic(name: str) -> str:
 
 
 def term(name: str | None) -> str:
-    return _TERMS.get(name or "", spaced(name))
+    in_words = threshold(name or "")
+    return _TERMS.get(name or "", spaced(name) if in_words == spaced(name) else f"by {in_words}")
+
+
+def threshold(name: str) -> str:
+    """``fall_20`` -> ``fall ≥ 20 %``; other names in words."""
+    kind, _, number = name.partition("_")
+    if kind in ("fall", "rise") and number.isdigit():
+        return f"{kind} ≥ {number} %"
+    if name.startswith("at_most_") and name.endswith("pct"):
+        return f"at most {name.removeprefix('at_most_').removesuffix('pct')} % of baseline"
+    return spaced(name)
 
 
 def response(code: str) -> str:
     return _RESPONSES.get(code, code)
 
 
+def bias(row: Any) -> str:
+    """What of a row's caveat says that the number is biased; such a number is never shown without it."""
+    return next((part for part in (row.caveat or "").split("; ") if part.startswith("biased")), "")
+
+
+def signs(text: str) -> str:
+    return text.replace(">=", "\u2265").replace("<=", "\u2264")
+
+
 def spaced(name: str | None) -> str:
     return (name or "").replace("_", " ")
+
+
+def change(value: Number) -> str:
+    """A percentage of change with its sign: ``−62.3 %``, ``+5.0 %``."""
+    text = fixed(value)
+    sign = "" if text.startswith("\u2212") or not value else "+"
+    return f"{sign}{text}{_NARROW_SPACE}%"
 
 
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
