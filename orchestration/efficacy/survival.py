@@ -3,7 +3,7 @@
 Times are in the unit given and come back in it. Intervals of risk are (entry, time]: whoever enters at a time is not at
 risk at it, whoever is censored at a time still is. The numbers equal those of R's survival 3.5.
 
-lifelines is the engine: Kaplan-Meier, log-rank, Cox. Our own is what it lacks (log-rank with strata or entry, the score
+lifelines is the engine: Kaplan-Meier, Cox. Our own is what it lacks (the log-rank test with strata or entry, the score
 test of proportional hazards) and what it does otherwise than R: quantiles and their limits (veteran, treatment 2: it
 gives a median of 52, R 52.5, and a finite upper limit where R has none), the number at risk under delayed entry.
 """
@@ -211,8 +211,6 @@ def logrank(
     """
     time, event, entry = _observed(time, event, entry)
     group = inputs.labels("group", group, length=len(time))
-    if entry is None and strata is None:
-        return _logrank(time, event, group)
     strata = inputs.labels("strata", strata, length=len(time))
     groups = int(group.max(initial=-1)) + 1
     observed, expected, variance = np.zeros(groups), np.zeros(groups), np.zeros((groups, groups))
@@ -240,17 +238,6 @@ def logrank(
     except np.linalg.LinAlgError:
         return NAN, 0, NAN
     return statistic, len(kept), float(chdtrc(len(kept), statistic))
-
-
-def _logrank(time: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[float, int, float]:
-    from lifelines.statistics import multivariate_logrank_test
-
-    # Whoever has left before the first event belongs to no risk set; lifelines would count such a group's freedom.
-    part = time >= time[event].min() if event.any() else event
-    if len(np.unique(group[part])) < 2:
-        return NAN, 0, NAN
-    found = multivariate_logrank_test(time[part], group[part], event[part])
-    return float(found.test_statistic), int(found.degrees_of_freedom), float(found.p_value)
 
 
 # --- Cox --------------------------------------------------------------------------------------------------------------
