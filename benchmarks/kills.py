@@ -24,6 +24,7 @@ from tests.faults.disturbance import KILLED, WHOLE_WAY, Ended, Runs
 from tests.faults.invariants import assert_invariants, content, witness
 
 SUBJECTS, SEED = 6, 3
+PARTS = ["lake", "publication", "build", "random", "whole"]
 
 
 class Trials:
@@ -113,25 +114,24 @@ def every_change_after(trials: Trials, template: Path, steps: tuple[str, ...], s
         trials.recover(part, what, WHOLE_WAY[WHOLE_WAY.index(steps[0]) :], expected)
 
 
-def random_moments(trials: Trials, templates: list[Path], kills: int, seed: int, expected: dict) -> None:
-    """Kills at uniformly random moments, one to three before a run is left alone; every fifth run is Dagster's."""
+def random_moments(trials: Trials, template: Path, kills: int, seed: int, expected: dict) -> None:
+    """Kills at uniformly random moments, one to six before a run is left alone; every fifth run is Dagster's."""
     chance = random.Random(seed)
-    trials.start(templates[0])
+    trials.start(template)
     length = {("run",): trials.run("run").seconds}
-    trials.start(templates[0])
+    trials.start(template)
     length[WHOLE_WAY] = trials.run(*WHOLE_WAY).seconds
     done = 0
     while done < kills:
-        trials.start(chance.choice(templates))
-        for _ in range(min(chance.randint(1, 3), kills - done)):
+        trials.start(template)
+        for _ in range(min(chance.randint(1, 6), kills - done)):
             steps = ("run",) if chance.random() < 0.2 else WHOLE_WAY
             moment = chance.uniform(0.01, length[steps])
             trials.kill("random moment", f"{steps[0]} after {moment:.2f} s", steps, kill_after=moment)
             done += 1
         steps = ("run",) if chance.random() < 0.1 else WHOLE_WAY
         trials.recover("random moment", f"kill {done}", steps, expected)
-        if done % 20 < 3:
-            print(f"  {done} of {kills} random kills, {len(trials.differences)} differences", flush=True)
+        print(f"  {done} of {kills} random kills, {len(trials.differences)} differences", flush=True)
 
 
 def whole_processes(trials: Trials, template: Path, kills: int, seed: int, expected_marts: dict) -> None:
@@ -164,6 +164,7 @@ def whole_processes(trials: Trials, template: Path, kills: int, seed: int, expec
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
     parser.add_argument("--random", type=int, default=200, help="kills at random moments")
     parser.add_argument("--whole", type=int, default=6, help="kills of whole `sher2 run` processes")
     parser.add_argument("--stride", type=int, default=10, help="every n-th change of dbt's own artefacts")
@@ -196,16 +197,20 @@ def main() -> None:
         trials.run("ingest")
         ingested = trials.keep("ingested")
 
-        every_change_of_the_lake(trials, fresh / "landing")
-        trials.tell("every change of the lake")
-        every_change_after(trials, computed, ("publish", "report"), 1, expected_more)
-        every_change_after(trials, ingested, ("build", "metrics"), options.stride, expected_more)
-        print(
-            f"every change of the later steps: {dict(trials.killed)}, {len(trials.differences)} differences", flush=True
-        )
-        random_moments(trials, [fresh], options.random // 2, options.seed, expected)
-        random_moments(trials, [published], options.random - options.random // 2, options.seed + 1, expected_more)
-        whole_processes(trials, fresh, options.whole, options.seed, expected)
+        half = options.random // 2
+        parts = {
+            "lake": lambda: every_change_of_the_lake(trials, fresh / "landing"),
+            "publication": lambda: every_change_after(trials, computed, ("publish", "report"), 1, expected_more),
+            "build": lambda: every_change_after(trials, ingested, ("build", "metrics"), options.stride, expected_more),
+            "random": lambda: (
+                random_moments(trials, fresh, half, options.seed, expected),
+                random_moments(trials, published, options.random - half, options.seed + 1, expected_more),
+            ),
+            "whole": lambda: whole_processes(trials, fresh, options.whole, options.seed, expected),
+        }
+        for part in options.parts:
+            parts[part]()
+            trials.tell(part)
     print(f"kills: {sum(trials.killed.values())} in {time.monotonic() - began:.0f} s")
     for part, count in trials.killed.most_common():
         print(f"  {part:<50}{count:>6}")

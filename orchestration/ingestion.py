@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,7 @@ from orchestration.landing import Arrival, Held, Observations, Unreadable, chunk
 from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, Part, rules_hash, validate
+from orchestration.warehouse import connect
 
 MAX_FILES = 2_000
 MAX_BYTES = 256 << 20
@@ -202,6 +204,40 @@ def pending_fingerprint(settings: Settings, study: Study) -> str | None:
         return None
     content = sorted([item.path, item.file_id] for item in ready)
     return hashlib.sha256(json.dumps([content, rules_hash(study)]).encode()).hexdigest()
+
+
+def refuse_flood(settings: Settings, study: Study) -> None:
+    """Stop a run whose new rows are nearly all quarantined: there a mapping or an export went wrong, not some values.
+
+    What counts as new: the judgements since the last publication, by source; so runs stop until it is mended.
+
+    Raises:
+        UserError: names the source, the counts and the mend; what is published stays.
+    """
+    alarms = study.alarms
+    rows = _since_publication(settings)
+    for source, own in rows[rows["status"] == "loaded"].groupby("source"):
+        read, quarantined = int(own["rows_read"].sum()), int(own["rows_quarantined"].sum())
+        if read >= alarms.quarantined_from_rows and quarantined * 100 > read * alarms.max_quarantined_pct:
+            raise UserError(
+                f"{source}: {quarantined:,} of {read:,} rows taken in since the last publication are quarantined, more"
+                f" than alarms.max_quarantined_pct ({alarms.max_quarantined_pct}) of study.yaml allows: nothing is"
+                " published."
+                " sher2 quarantine says why; mend the export or its entry under sources:, and run again."
+            )
+
+
+def _since_publication(settings: Settings) -> pd.DataFrame:
+    """The judgements in force that what is published does not know yet; all where nothing is published."""
+    published = 0
+    if settings.warehouse.exists():
+        try:
+            with connect(settings.warehouse, read_only=True) as connection:
+                published = connection.execute("select coalesce(max(batch), 0) from ops.files").fetchone()[0]
+        except (UserError, duckdb.Error):
+            published = 0  # damaged: it is about to be built anew
+    rows = Lake(settings).ledger()
+    return rows[rows["batch"] > published]
 
 
 def judge_file(settings: Settings, study: Study, path: Path, name: str) -> Judgement:

@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -43,6 +43,11 @@ _PUBLICATIONS = {
     "rows_per_mart": ("VARCHAR", "JSON object: rows in each mart"),
 }
 
+_PARAMETERS = {
+    "key": "Dotted key of study.yaml; a source of the exports is one key",
+    "value": "Its value as JSON, defaults included",
+}
+
 
 @dataclass(frozen=True)
 class Build:
@@ -51,6 +56,7 @@ class Build:
     data_hash: str
     study_hash: str
     code_version: str
+    parameters: Mapping[str, str] = field(default_factory=dict, compare=False)  # what study_hash is the hash of
 
     @property
     def build_id(self) -> str:
@@ -77,7 +83,13 @@ def publish(settings: Settings, build: Build, database: Path) -> bool:
     """
     is_new = not _is_whole(settings.warehouse, build.build_id)
     if is_new:
-        record_build(database, build, _history(settings), current_build_id(settings))
+        try:
+            record_build(database, build, _history(settings), current_build_id(settings))
+        except duckdb.Error as error:
+            raise UserError(
+                f"publication: {database} was not written ({str(error).splitlines()[0]}); what was published stays."
+                " Make room and run again."
+            ) from None
         put_in_place(database, settings.warehouse)
     _keep(settings, build.build_id)
     return is_new
@@ -121,7 +133,7 @@ def rollback(settings: Settings) -> str:
 
 
 def record_build(database: Path, build: Build, history: Sequence[tuple] = (), published_now: str | None = None) -> None:
-    """Write ops.publications into the private file: the history, and this build as its newest row; then checkpoint.
+    """Write ops.publications (the history, and this build as its newest row) and ops.parameters; then checkpoint.
 
     Args:
         history: rows of ops.publications, oldest first; a newest one of this very build is written anew.
@@ -161,6 +173,14 @@ def record_build(database: Path, build: Build, history: Sequence[tuple] = (), pu
         connection.executemany(
             f"insert into ops.publications values ({', '.join('?' * len(_PUBLICATIONS))})", [*history, row]
         )
+        connection.execute("create or replace table ops.parameters (key varchar, value varchar)")
+        connection.execute(
+            "comment on table ops.parameters is 'The protocol that this build was made with. Grain: key of study.yaml.'"
+        )
+        for name, text in _PARAMETERS.items():
+            connection.execute(f"comment on column ops.parameters.{name} is {quoted(text)}")
+        if build.parameters:
+            connection.executemany("insert into ops.parameters values (?, ?)", sorted(build.parameters.items()))
         connection.execute("checkpoint")
 
 

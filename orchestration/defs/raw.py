@@ -6,7 +6,7 @@ from orchestration import progress
 from orchestration.defs.home import Home
 from orchestration.defs.landing import OWNERS
 from orchestration.exports.records import RECORDS
-from orchestration.ingestion import ingest
+from orchestration.ingestion import ingest, refuse_flood
 from orchestration.lake import Lake
 from orchestration.settings import LANDING_FOLDERS
 from orchestration.validation import suites
@@ -104,6 +104,7 @@ def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
             },
         )
     yield from _check_results(lake)
+    refuse_flood(home.settings, home.study)  # last: the UI shows what was taken in, and nothing downstream runs
 
 
 def _check_results(lake: Lake):

@@ -28,6 +28,8 @@ union all
 select kind, subject_id, detail, severity from {{ ref('int_findings_dates') }}
 union all
 select kind, subject_id, detail, severity from {{ ref('int_findings_serum_her2') }}
+union all
+select kind, subject_id, detail, severity from {{ ref('int_findings_deliveries') }}
 
 union all
 select
