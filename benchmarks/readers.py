@@ -32,9 +32,9 @@ def main() -> None:
         for database in prepared:
             shutil.copy(settings.warehouse, database)
             database.chmod(0o644)
-        publish_again_and_again(settings, prepared, 1, 0)
+        publish_again_and_again(settings, prepared, 0, range(1))
         with Readers(settings, options.readers) as readers:
-            slowest = publish_again_and_again(settings, prepared, options.publications, 0.2)
+            slowest = publish_again_and_again(settings, prepared, 0.2, range(1, options.publications + 1))
         megabytes = settings.warehouse.stat().st_size / 2**20
     faults = [fault for seen in readers.seen for fault in seen.faults]
     builds = {build for seen in readers.seen for build in seen.builds}

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +46,10 @@ def mark(database: Path, build_id: str) -> None:
             connection.execute(f"update metrics.{table} set build_id = '{build_id}'")
 
 
-def publish_again_and_again(settings: Settings, databases: list[Path], times: int, pause: float) -> float:
-    """Publish the prepared files in turn, each with its own build_id; returns the seconds of the slowest publication."""
+def publish_again_and_again(settings: Settings, databases: list[Path], pause: float, numbers: Iterable[int]) -> float:
+    """Publish the prepared files in turn, a build of its own for each number; returns the seconds of the slowest."""
     slowest = 0.0
-    for number in range(times):
+    for number in numbers:
         build = Build(f"data {number}", "study", "code")
         database = databases[number % len(databases)]
         mark(database, build.build_id)

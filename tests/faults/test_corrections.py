@@ -40,6 +40,7 @@ FIRST = {
         result("SAME", "15", "2024-02-02"),
         result("TWO LABS", "16", "2024-02-02"),
         result("ORPHAN", "17", "2024-02-02", subject="LATE"),
+        result("INJECTED", "1", "2024-02-02", subject="x'; drop schema marts cascade; --"),
         result("MICRO", "18", "2024-02-02", unit="ug/L"),
         result("PICO", "19000", "2024-02-02", unit="pg/mL", lloq="500"),
         result("DECI", "2000", "2024-02-02", unit="ng/dL"),
@@ -178,6 +179,11 @@ def test_results_of_another_assay_are_kept_and_not_compared(stages):
 )
 def test_what_a_person_must_settle_is_a_finding(stages, stage, kind, subject, words):
     assert [1 for k, who, detail in stages[stage].findings if (k, who) == (kind, subject) and words in detail]
+
+
+def test_statements_in_values_reach_the_marts_as_text(stages):
+    found = {subject for kind, subject, _ in stages[1].findings if kind == "subject_unknown"}
+    assert "x'; drop schema marts cascade; --" in found
 
 
 def test_findings_that_were_settled_are_gone(stages):

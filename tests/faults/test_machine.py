@@ -335,7 +335,7 @@ def test_a_flood_is_measured_since_the_last_publication_and_a_few_bad_rows_stop_
         refuse_flood(home.settings, study)
 
 
-def test_a_database_that_is_written_holds_no_wal_when_it_is_published(place):
+def test_what_is_published_has_no_write_ahead_log_and_cannot_be_written(place):
     home = place.restore("published")
     assert not list(home.settings.home.glob("*.wal")) and not list(home.settings.builds.glob("*.wal"))
     with pytest.raises(duckdb.Error), duckdb.connect(str(home.settings.warehouse), read_only=True) as connection:
