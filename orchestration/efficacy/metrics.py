@@ -55,6 +55,7 @@ ANALYSES: tuple[Callable[[Book], None], ...] = (
     lead_time.false_alarms,
     subgroups.response_rates,
     subgroups.interactions,
+    subgroups.hazard_ratios,
 )
 
 

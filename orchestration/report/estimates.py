@@ -15,7 +15,7 @@ _THEMES = {
     "current": ("Current serum HER2 and hazard", ("time-dependent Cox", "Mantel-Byar")),
     "early_response": ("Change of serum HER2 and response", ("2x2", "logistic", "ROC", "correlation")),
     "lead": ("Lead time and false alarms", ("lead time",)),
-    "interactions": ("Interaction of serum HER2 with subgroups", ("interaction",)),
+    "interactions": ("Serum HER2 by subgroup: hazard ratios within, tests of interaction", ("subgroup", "interaction")),
 }
 """Table name -> its title and the analyses in it, of those that need no layout of their own."""
 
@@ -32,8 +32,8 @@ def estimate_tables(published: Published, study: Study) -> dict[str, Table]:
     limits = f"{wording.level(study.analysis.level)} CI"
     below = f"below each estimate its {limits}"
 
-    def by_analysis(name: str, title: str, rows: list[Row]) -> Table:
-        rows = sorted(rows, key=lambda row: (row.analysis, _place(row)))
+    def by_analysis(name: str, title: str, rows: list[Row], order: tuple[str, ...] = ()) -> Table:
+        rows = sorted(rows, key=lambda row: (_position(order, row.analysis.split(", ")[0]), row.analysis, _place(row)))
         return listed(name, title, rows, limits, lambda row: row.analysis, _quantity)
 
     made = (
@@ -93,7 +93,7 @@ def estimate_tables(published: Published, study: Study) -> dict[str, Table]:
             "Landmark analyses: serum HER2 as a number",
             take("landmark", where=lambda row: row.statistic != "median_months" and not row.term.startswith("fall")),
             first="Landmark",
-            group=lambda row: wording.endpoint(row.endpoint),
+            group=_outcome,
             line=_landmark,
             column=lambda row: _quantity(row).removesuffix(_PRIMARY),
             cell=_with_p,
@@ -104,18 +104,17 @@ def estimate_tables(published: Published, study: Study) -> dict[str, Table]:
             "Landmark analyses: by fall",
             take("landmark"),
             first="Landmark",
-            group=lambda row: wording.endpoint(row.endpoint),
+            group=_outcome,
             line=_landmark,
             column=_quantity,
             cell=lambda row: _with_n(row) if row.statistic == "median_months" else _with_p(row),
             has_counts=False,
             note=f"of medians n, of tests p in brackets; {below}",
         ),
-        *(by_analysis(name, title, take(*analyses)) for name, (title, analyses) in _THEMES.items()),
         pivot(
             "subgroups",
             "Response by subgroup",
-            take("subgroup", where=lambda row: row.statistic in _OF_SUBGROUPS),
+            take("subgroup", where=lambda row: row.endpoint != "PFS"),
             first="Subgroup",
             group=lambda row: row.stratum.split(": ")[0],
             line=_subgroup,
@@ -124,6 +123,7 @@ def estimate_tables(published: Published, study: Study) -> dict[str, Table]:
             has_counts=False,
             note=f"below each rate how many of how many, and its {limits}",
         ),
+        *(by_analysis(name, title, take(*analyses), analyses) for name, (title, analyses) in _THEMES.items()),
         by_analysis("further", "Further analyses", rest),
         _profile(published),
     )
@@ -180,9 +180,12 @@ def _part(row: Row) -> str:
     return "" if row.stratum in WHOLE else f", {wording.signs(row.stratum)}"
 
 
+def _outcome(row: Row) -> str:
+    return f"{wording.endpoint(row.endpoint)}: {wording.population(row.population)}"
+
+
 def _landmark(row: Row) -> str:
-    population = "" if row.population == "in_efficacy" else f" ({wording.short_population(row.population)})"
-    return row.stratum.split(": ")[0].replace(" ", "\u00a0", 1) + population
+    return row.stratum.split(": ")[0].replace(" ", "\u00a0", 1)
 
 
 def _subgroup(row: Row) -> str:
@@ -218,7 +221,6 @@ def _of(row: Row) -> str:
 
 _ENDPOINTS = ("confirmed ORR", "ORR", "DCR", "CBR", "PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR")
 _PRIMARY = " (primary)"
-_OF_SUBGROUPS = ("proportion", "rate_difference", "heterogeneity_p")
 _CATEGORIES = ("fall", "at", "normalised", "rise")
 _RESPONSE_GROUPS = ("all", "confirmed response", "no confirmed response")
 _STATISTICS = (
@@ -242,6 +244,7 @@ def _place(row: Row) -> tuple:
         row.endpoint,
         row.population,
         row.stratum not in WHOLE,
+        "," in row.stratum,
         _number(row.stratum),
         row.stratum,
         _position(_TERMS, row.term),

@@ -32,6 +32,7 @@ _ANALYSES = (
     response.best_changes,
     subgroups.response_rates,
     subgroups.interactions,
+    subgroups.hazard_ratios,
 )
 _MARTS = ("dim_subject", "fct_her2_delta", "fct_response", "fct_best_response", "fct_time_to_event")
 

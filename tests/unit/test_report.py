@@ -18,6 +18,7 @@ from orchestration.report import estimates, flow, missing, page, quality, wordin
 from orchestration.report.figures import draw, forest, kaplan_meier, roc, trajectories, waterfall
 from orchestration.report.headlines import headlines
 from orchestration.report.page import render, table_csv
+from orchestration.report.pdf import write_pdf
 from orchestration.report.published import read
 from orchestration.settings import REPOSITORY
 from orchestration.study import Study, load_study
@@ -554,6 +555,22 @@ def test_a_report_is_replaced_whole_and_leaves_nothing_behind(warehouse, study, 
         assert reader.read() == "the report before"
     assert page.read_text("utf-8").rstrip().endswith("</html>")
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+
+
+def test_without_chromium_the_pdf_says_what_to_install(rendered, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"needs Chromium.*apt-get install chromium"):
+        write_pdf(rendered)
+    assert not rendered.with_suffix(".pdf").exists()
+
+
+def test_a_chromium_that_fails_is_named_with_its_reason(rendered, tmp_path, monkeypatch):
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\necho 'no display' >&2\nexit 1\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"wrote no PDF \(no display\)"):
+        write_pdf(rendered)
 
 
 def test_the_warehouse_is_only_read(warehouse, study, tmp_path):

@@ -10,7 +10,15 @@ import pandas as pd
 
 from orchestration.efficacy import rates
 from orchestration.efficacy.analyses.early_change import at_landmark, early_changes
-from orchestration.efficacy.analyses.models import ASSOCIATION, MARKER, hazards, if_nan, likelihood_ratio_p, odds
+from orchestration.efficacy.analyses.models import (
+    ASSOCIATION,
+    MARKER,
+    hazards,
+    if_nan,
+    likelihood_ratio_p,
+    odds,
+    write_hazard,
+)
 from orchestration.efficacy.analyses.outcomes import RESPONSES
 from orchestration.efficacy.book import NAN, Book
 from orchestration.efficacy.cohort import STRATIFICATION
@@ -75,6 +83,25 @@ def interactions(book: Book) -> None:
     for name, labels in _strata(book).items():
         _interaction(book, name, labels, at_risk, "PFS", "is_event", "Cox model of the landmark")
         _interaction(book, name, labels, early, "ORR", "is_responder", "logistic model")
+
+
+def hazard_ratios(book: Book) -> None:
+    """The model of the primary landmark within each stratum, to stand beside the test of interaction."""
+    found = at_landmark(book, book.study.analysis.primary_week)
+    method = "Cox at the landmark within the stratum, Efron ties, Wald CI, log2 ratio and log2 baseline"
+    for name, labels in _strata(book).items():
+        for level in sorted(labels.dropna().unique()) or ["none known"]:
+            part = found.frame[labels.reindex(found.frame.index).eq(level)]
+            write = book.about(
+                "subgroup",
+                "PFS",
+                stratum=f"{name}: {level}",
+                n=len(part),
+                events=int(part["is_event"].sum()),
+                caveat=[found.reason] if found.reason else [] if len(part) else ["nobody at risk with a change"],
+                note=[ASSOCIATION, "to be read with the test of interaction only"],
+            )
+            write_hazard(write, hazards(book, part, MARKER), "log2_ratio", method)
 
 
 def _interaction(book: Book, name: str, labels: pd.Series, frame: pd.DataFrame, endpoint: str, flag: str, of: str):
