@@ -55,19 +55,9 @@ def test_nothing_is_pickled_or_evaluated():
 
 def test_no_step_asks_dagster_what_happened():
     """An event or a check result can be forged by whoever reaches the instance: nothing that decides reads one."""
-    asks = re.compile(
-        r"\b(get_asset_check|get_latest_materialization|get_event_records|asset_check_summary|report_runless)"
-    )
-    files = [
-        "publication",
-        "ingestion",
-        "lake",
-        "metrics",
-        "warehouse",
-        *(f"defs/{n}" for n in ("raw", "warehouse", "efficacy")),
-    ]
-    for name in files:
-        assert not asks.search((REPOSITORY / "orchestration" / f"{name}.py").read_text("utf-8")), name
+    steps = ("raw", "warehouse", "efficacy", "publication")
+    for name in ("publication", "ingestion", "lake", "metrics", "warehouse", *(f"defs/{step}" for step in steps)):
+        assert ".instance" not in (REPOSITORY / "orchestration" / f"{name}.py").read_text("utf-8"), name
 
 
 @pytest.mark.parametrize(
@@ -114,7 +104,7 @@ INSTANCE = yaml.safe_load((REPOSITORY / "orchestration" / "dagster.yaml").read_t
         (("run_retries", "retry_on_asset_or_op_failure"), False),  # bad data is not tried again
         (("telemetry", "enabled"), False),
     ],
-    ids=".".join,
+    ids=lambda item: ".".join(item) if isinstance(item, tuple) else str(item),
 )
 def test_the_instance_is_set_up_for_runs_that_die(keys, value):
     found = INSTANCE
