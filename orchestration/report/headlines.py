@@ -5,7 +5,8 @@ from orchestration.report.missing import why
 from orchestration.report.published import Published, Row
 from orchestration.study import Study
 
-_SAID_ELSEWHERE = ("estimand", "landmark on study day", "association in a single arm")  # on the same page
+_SAID_ELSEWHERE = ("estimand", "landmark on study day", "association in a single arm", "not reached")
+"""Beginnings of caveats that the headline need not repeat: the value or another part of the page says them."""
 
 
 def headlines(published: Published, study: Study) -> list[dict]:
@@ -30,15 +31,15 @@ def _response(published: Published, study: Study, row: Row | None) -> dict:
         "value": wording.quantity("proportion", row.estimate),
         "limits": _limits(row),
         "counts": f"n = {wording.count(row.n)}, {wording.plural(row.events, 'responder')}",
-        "sentence": f"Of {wording.count(row.n)} {who}, {wording.count(row.events)} had a complete or partial response"
+        "sentence": f"{wording.count(row.events)} of {wording.count(row.n)} {who} had a complete or partial response"
         " that a later scan confirmed. Patients who could not be evaluated count as non-responders.",
-        "caveat": row.caveat,
+        "caveat": _caveat(row),
     }
 
 
 def _survival(published: Published, study: Study, row: Row | None) -> dict:
     label = "Median progression-free survival"
-    if row is None:
+    if row is None or not published.responses:
         return _nothing(label, row, why(published, study, "times"))
     counts = f"n = {wording.count(row.n)}, {wording.plural(row.events or 0, 'event')}"
     if row.estimate is None:
@@ -51,7 +52,7 @@ def _survival(published: Published, study: Study, row: Row | None) -> dict:
             "counts": counts,
             "sentence": f"Among {wording.count(row.n)} {wording.population(row.population)}, so few have progressed"
             f" or died ({wording.count(row.events)}) that the time by which half will have cannot be told yet.",
-            "caveat": row.caveat,
+            "caveat": _caveat(row),
         }
     return {
         "label": label,
@@ -61,7 +62,7 @@ def _survival(published: Published, study: Study, row: Row | None) -> dict:
         "sentence": f"By estimate half of the {wording.population(row.population)} were alive without progression"
         f" {wording.quantity(row.statistic, row.estimate)} months after"
         f" {'the first dose' if study.endpoints.start == 'first_dose' else 'enrolment'}.",
-        "caveat": row.caveat,
+        "caveat": _caveat(row),
     }
 
 
@@ -87,14 +88,14 @@ def _landmark(published: Published, study: Study, row: Row | None) -> dict:
         "sentence": f"Among {wording.plural(row.n, 'patient')} alive, progression-free and with an evaluable change at"
         f" week {week}, each doubling of serum HER2 against baseline went with {ratio} times the hazard of later"
         f" progression or death (adjusted for baseline). {reading}",
-        "caveat": "; ".join(part for part in row.caveat.split("; ") if not part.startswith(_SAID_ELSEWHERE)),
+        "caveat": _caveat(row),
     }
 
 
 def _nothing(label: str, row: Row | None, why: str) -> dict:
     """Not estimable: the caveat that came with the estimate, else what is missing on the way to it."""
     n = f"n = {wording.count(row.n)}" if row is not None and row.n is not None else ""
-    caveat = row.caveat if row is not None else ""
+    caveat = _caveat(row) if row is not None and row.n else ""
     return {
         "label": label,
         "value": "not estimable",
@@ -103,6 +104,10 @@ def _nothing(label: str, row: Row | None, why: str) -> dict:
         "sentence": why if not caveat else "",
         "caveat": caveat,
     }
+
+
+def _caveat(row: Row) -> str:
+    return "; ".join(part for part in row.caveat.split("; ") if not part.startswith(_SAID_ELSEWHERE))
 
 
 def _limits(row: Row) -> str:

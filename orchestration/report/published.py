@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from orchestration.efficacy.cohort import Cohort
+from orchestration.errors import UserError
 from orchestration.study import Study
 from orchestration.warehouse import connect
 
@@ -192,18 +195,24 @@ def read(warehouse: Path, study: Study) -> Published:
     """Read one publication, read-only.
 
     Raises:
-        UserError: nothing is published there, or the file is no warehouse.
+        UserError: nothing is published there, the file is no warehouse, or another version of the code published it.
     """
-    with connect(warehouse, read_only=True) as connection:
-        tables = {}
-        for name, query in _QUERIES.items():
-            cursor = connection.execute(
-                query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None
-            )
-            row = namedtuple(name, [column[0] for column in cursor.description])
-            tables[name] = [row(*map(_known, values)) for values in cursor.fetchall()]
-        marts = {mart: connection.execute(f"select * from marts.{mart} order by all").df() for mart in _MARTS}
-    return Published(Cohort(marts, study), **tables)
+    try:
+        with connect(warehouse, read_only=True) as connection:
+            tables = {}
+            for name, query in _QUERIES.items():
+                cursor = connection.execute(
+                    query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None
+                )
+                row = namedtuple(name, [column[0] for column in cursor.description])
+                tables[name] = [row(*map(_known, values)) for values in cursor.fetchall()]
+            marts = {mart: connection.execute(f"select * from marts.{mart} order by all").df() for mart in _MARTS}
+        return Published(Cohort(marts, study), **tables)
+    except (duckdb.BinderException, duckdb.CatalogException, ValueError) as error:
+        absent = str(error).splitlines()[0]
+        raise UserError(
+            f"{warehouse}: was published by another version of the code ({absent}). Publish it anew: sher2 run"
+        ) from None
 
 
 def _known(value: Any) -> Any:

@@ -33,7 +33,7 @@ def findings(published: Published) -> list[Kind]:
         groups[row.kind, row.severity].append(row)
     kinds = [
         Kind(
-            wording.spaced(kind),
+            wording.spaced(kind).replace("her2", "HER2").replace(" cr", " CR"),
             severity,
             len(rows),
             len({row.subject_id for row in rows} - {""}),
@@ -52,11 +52,7 @@ def agreement(published: Published) -> list[str]:
     return [
         f"{wording.capital(row.evaluator.lower())}: of {wording.plural(row.reads, 'assessment')} with both a derived"
         f" and a reported overall response, {wording.count(row.disagreements)} disagree"
-        + (
-            f" ({wording.percent(row.disagreements / row.reads)} %), in {wording.plural(row.subjects, 'patient')}."
-            if row.disagreements
-            else "."
-        )
+        f" ({wording.quantity('share', row.disagreements / row.reads)}), in {wording.plural(row.subjects, 'patient')}."
         for row in published.compared
     ]
 

@@ -580,6 +580,20 @@ def test_the_warehouse_is_only_read(warehouse, study, tmp_path):
     assert warehouse.read_bytes() == before and not warehouse.with_name(warehouse.name + ".wal").exists()
 
 
+@pytest.mark.parametrize(
+    "older",
+    [
+        "alter table marts.fct_response drop column is_baseline_outside_window",
+        "alter table marts.fct_her2_delta drop column lloq_ng_ml",
+        "drop table intermediate.int_doses",
+    ],
+    ids=["column of the statistics", "column of the report", "table"],
+)
+def test_a_publication_of_an_older_version_says_to_publish_anew(study, tmp_path, older):
+    with pytest.raises(UserError, match=r"another version of the code .*Publish it anew: sher2 run"):
+        read(build(tmp_path / "w.duckdb", statements=(older,)), study)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no database"], ids=["absent", "empty", "other file"])
 def test_without_a_publication_the_mend_is_said(study, tmp_path, content):
     path = tmp_path / "warehouse.duckdb"

@@ -52,6 +52,24 @@ def test_limits_are_printed_in_the_unit_of_their_estimate(statistic, low, high, 
     assert wording.interval(statistic, low, high) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(-62.34, "−62.3\u202f%"), (5, "+5.0\u202f%"), (0, "0.0\u202f%")])
+def test_changes_carry_their_sign(value, text):
+    assert wording.change(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("fall_20", "fall ≥ 20 %"),
+        ("at_most_77pct", "at most 77 % of baseline"),
+        ("normalised", "normalised"),
+        ("fall_back", "fall back"),
+    ],
+)
+def test_thresholds_are_put_in_words_with_their_number(name, text):
+    assert wording.threshold(name) == text
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

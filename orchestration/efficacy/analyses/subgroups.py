@@ -86,22 +86,28 @@ def interactions(book: Book) -> None:
 
 
 def hazard_ratios(book: Book) -> None:
-    """The model of the primary landmark within each stratum, to stand beside the test of interaction."""
+    """The ratio of the primary landmark in each stratum, from the very model whose interaction is tested."""
     found = at_landmark(book, book.study.analysis.primary_week)
-    method = "Cox at the landmark within the stratum, Efron ties, Wald CI, log2 ratio and log2 baseline"
+    method = "Cox at the landmark with a log2 ratio for each stratum, common log2 baseline, Efron ties, Wald CI"
     for name, labels in _strata(book).items():
-        for level in sorted(labels.dropna().unique()) or ["none known"]:
-            part = found.frame[labels.reindex(found.frame.index).eq(level)]
+        known = found.frame.join(labels.rename("level")).dropna(subset="level")
+        own = {level: known["level"].eq(level).astype(float) for level in sorted(known["level"].unique())}
+        within = {f"log2_ratio in {level}": own[level] * known["log2_ratio"] for level in own}
+        main = list(own)[1:]  # each stratum but the first, beside the common baseline hazard
+        model = hazards(book, known.assign(**own, **within), ["log2_baseline", *main, *within])
+        for level in own or ["none known"]:
             write = book.about(
                 "subgroup",
                 "PFS",
                 stratum=f"{name}: {level}",
-                n=len(part),
-                events=int(part["is_event"].sum()),
-                caveat=[found.reason] if found.reason else [] if len(part) else ["nobody at risk with a change"],
+                n=int(own[level].sum()) if own else 0,
+                events=int((own[level] * known["is_event"]).sum()) if own else 0,
+                caveat=[found.reason] if found.reason else [] if own else ["nobody at risk with a change"],
                 note=[ASSOCIATION, "to be read with the test of interaction only"],
             )
-            write_hazard(write, hazards(book, part, MARKER), "log2_ratio", method)
+            mine = model[model["term"] == f"log2_ratio in {level}"] if own else model
+            mine.attrs = model.attrs
+            write_hazard(write, mine, "log2_ratio", method)
 
 
 def _interaction(book: Book, name: str, labels: pd.Series, frame: pd.DataFrame, endpoint: str, flag: str, of: str):

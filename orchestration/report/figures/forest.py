@@ -224,9 +224,9 @@ def _paint_wide(canvas: Canvas, size: Size, lines: list[_Line]) -> None:
     for place, line in enumerate(lines):
         text = line.label or line.section
         bold = "bold" if not line.label else "normal"
-        indent = 0.0 if not line.label else 0.12
+        indent = 0.12 * (bool(line.label) + line.label.startswith(" "))
         put = {"transform": axes.get_yaxis_transform(), "va": "center"}
-        axes.text(column(0.05 + indent - left), place, text.replace("  ", "   "), weight=bold, **put)
+        axes.text(column(0.05 + indent - left), place, text.strip(), weight=bold, **put)
         if line.row is not None:
             axes.text(column(-0.75), place, say.count(line.row.n), ha="right", **put)
             axes.text(column(-0.2), place, say.count(line.row.events), ha="right", **put)
@@ -277,10 +277,11 @@ def _ratio_axis(axes: Axes, size: Size, lines: list[_Line], below: float) -> Non
     else:
         axes.axvline(1, **line)
     power = math.floor(math.log2(reach))
-    powers = range(-power, power + 1, 1 if power <= 2 or size.is_wide else 2)
+    step = 1 if power <= 2 else 2
+    powers = range(-power // step * step, power + 1, step)
     axes.xaxis.set_major_locator(FixedLocator([2.0**exponent for exponent in powers]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 0.5 else f"1/{1 / value:g}"))
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     headings = [place for place, line in enumerate(lines) if not line.label and place]

@@ -31,7 +31,7 @@ def survival(published: Published, study: Study, endpoint: str) -> Figure:
     title = {"PFS": "Progression-free survival", "OS": "Overall survival"}[endpoint]
     population = study.analysis.population
     curve = published.curve(endpoint, population)
-    if not curve:
+    if not curve or (endpoint == "PFS" and not published.responses):
         return Figure(name, title, _COLUMNS, missing=why(published, study, "times" if endpoint == "PFS" else "members"))
     label = _label(say.capital(say.population(population)), curve, published, endpoint)
     return _curves(

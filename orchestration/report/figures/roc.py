@@ -52,8 +52,9 @@ def roc(published: Published, study: Study) -> Figure:
     fall = study.analysis.change_thresholds_pct.fall
 
     def paint(canvas: Canvas, size: Size) -> None:
-        side = min(size.width, size.height) - 0.74  # square, in inches
-        axes = drawing.axes(canvas, size, left=0.62, right=size.width - 0.62 - side, top=0.12, bottom=0.62)
+        side = min(size.width - 0.89, size.height - 0.74)  # square, in inches
+        left = max(0.74, (size.width - side) / 2)
+        axes = drawing.axes(canvas, size, left=left, right=size.width - left - side, top=0.12, bottom=0.62)
         axes.plot([0, 1], [0, 1], color=RULE, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
         for endpoint, curve in curves.items():
             _, colour, dash = _ENDPOINTS[endpoint]

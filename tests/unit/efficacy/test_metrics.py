@@ -8,7 +8,7 @@ import pytest
 
 import orchestration.efficacy
 from orchestration.efficacy import metrics, rates, survival
-from orchestration.efficacy.analyses import current_value, early_change
+from orchestration.efficacy.analyses import current_value
 from orchestration.efficacy.book import Book
 from orchestration.efficacy.cohort import Cohort
 from orchestration.errors import UserError
@@ -250,18 +250,15 @@ def test_the_concordance_of_a_model_is_corrected_for_having_been_fitted(estimate
     assert apparent - corrected > 2 * (linked[0] - linked[1])
 
 
-def test_the_hazard_ratio_within_a_stratum_is_that_of_a_study_of_its_patients_alone(linked, estimates):
+def test_hazard_ratios_by_stratum_are_of_the_model_whose_interaction_is_tested(estimates):
     rows = estimates.query("analysis == 'subgroup' and endpoint == 'PFS'")
-    known = pick(estimates, analysis="interaction", endpoint="PFS", stratum="IHC", statistic="interaction_p")
+    mine = {"analysis": "interaction", "endpoint": "PFS", "stratum": "IHC"}
+    known = pick(estimates, **mine, statistic="interaction_p")
     parts = rows[rows["stratum"].str.startswith("IHC: ")]
     assert (parts["n"].sum(), parts["events"].sum()) == (known["n"], known["events"])
-    subjects = linked["dim_subject"]
-    mine = subjects["ihc_score"] == "2+"
-    alone = linked | {"dim_subject": subjects.assign(in_efficacy=subjects["in_efficacy"] & mine)}
-    found = metrics.compute(alone, study(), "b", analyses=[early_change.primary])["estimates"]
-    columns = ["estimate", "ci_low", "ci_high", "p_value"]
-    expected = found[found["is_primary"]].iloc[0][columns].tolist()
-    assert pick(rows, stratum="IHC: 2+")[columns].tolist() == pytest.approx(expected)
+    ratio = pick(estimates, **mine, statistic="ratio_of_hazard_ratios", term="log2_ratio x 2+")["estimate"]
+    one, two = (pick(rows, stratum=f"IHC: {level}")["estimate"] for level in ("1+", "2+"))
+    assert two / one == pytest.approx(ratio)
 
 
 def test_strata_add_up_to_everybody_whose_stratum_is_known(linked, estimates):
