@@ -24,7 +24,7 @@ from tests.faults.disturbance import KILLED, WHOLE_WAY, Ended, Runs
 from tests.faults.invariants import assert_invariants, content, witness
 
 SUBJECTS, SEED = 6, 3
-PARTS = ["lake", "publication", "build", "random", "whole"]
+PARTS = ["lake", "ingestion", "publication", "build", "random", "whole"]
 
 
 class Trials:
@@ -102,6 +102,25 @@ def every_change_of_the_lake(trials: Trials, landing: Path) -> None:
             trials.differences.append(f"ingest, {what}: another data hash")
 
 
+def random_moments_of_ingestion(trials: Trials, template: Path, kills: int, seed: int) -> None:
+    """Kills at uniformly random moments while all files are taken in, in batches of twenty."""
+    chance = random.Random(seed)
+    trials.start(template)
+    length = trials.run("ingest", files_a_batch=20).seconds
+    expected, done = Lake(trials.settings).data_hash(), 0
+    while done < kills:
+        trials.start(template)
+        for _ in range(min(chance.randint(1, 4), kills - done)):
+            moment = chance.uniform(0.01, length)
+            what = f"after {moment:.2f} s"
+            trials.kill("random moment of ingestion", what, ("ingest",), kill_after=moment, files_a_batch=20)
+            done += 1
+        trials.recover("random moment of ingestion", f"kill {done}", ("ingest",), None)
+        if Lake(trials.settings).data_hash() != expected:
+            trials.differences.append(f"ingestion, kill {done}: another data hash")
+        print(f"  {done} of {kills} random kills of ingestion, {len(trials.differences)} differences", flush=True)
+
+
 def every_change_after(trials: Trials, template: Path, steps: tuple[str, ...], stride: int, expected: dict) -> None:
     """The later steps, killed before every change (or every ``stride``-th: dbt's own artefacts are many)."""
     trials.start(template)
@@ -162,6 +181,29 @@ def whole_processes(trials: Trials, template: Path, kills: int, seed: int, expec
         trials._look("whole process, after the next run", undisturbed=expected_marts)
 
 
+def prepare(trials: Trials) -> tuple[dict, dict]:
+    """Homes to begin with: `published`, with a further file; `ingested`; `computed`, before its publication.
+
+    Returns:
+        what an undisturbed run ends with, without the further file and with it.
+    """
+    undisturbed = trials.run(*WHOLE_WAY)
+    expected = content(trials.settings)
+    print(f"undisturbed run {undisturbed.seconds:.1f} s, {len(undisturbed.changes)} changes of files", flush=True)
+    more = trials.settings.landing / "clinical" / "more.csv"
+    more.write_text("subject_id,visit_name,visit_on\nNEW-1,C1D1,2024-02-01\n")
+    os.utime(more, (1_700_000_000, 1_700_000_000))
+    published = trials.keep("published")
+    trials.run("ingest")
+    trials.keep("ingested")
+    trials.run("build", "metrics")
+    trials.keep("computed")
+    trials.run("publish")
+    expected_more = content(trials.settings)
+    trials.start(published)
+    return expected, expected_more
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
     parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
@@ -180,31 +222,21 @@ def main() -> None:
         (trials.settings.home / "build").mkdir(parents=True)
         landing, fresh = trials.settings.landing, trials.keep("fresh")
         print(f"{SUBJECTS} subjects, {sum(1 for path in landing.rglob('*.csv'))} files", flush=True)
-        undisturbed = trials.run(*WHOLE_WAY)
-        expected = content(trials.settings)
-        print(f"undisturbed run {undisturbed.seconds:.1f} s, {len(undisturbed.changes)} changes of files", flush=True)
-        published = trials.keep("published")
-        more = "subject_id,visit_name,visit_on\nNEW-1,C1D1,2024-02-01\n"  # a further file over what is published
-        (published / "landing" / "clinical" / "more.csv").write_text(more)
-        os.utime(published / "landing" / "clinical" / "more.csv", (1_700_000_000, 1_700_000_000))
-        trials.start(published)
-        trials.run(*WHOLE_WAY)
-        expected_more = content(trials.settings)
-        trials.start(published)
-        trials.run("ingest", "build", "metrics")
-        computed = trials.keep("computed")
-        trials.start(published)
-        trials.run("ingest")
-        ingested = trials.keep("ingested")
-
+        if set(options.parts) - {"lake", "ingestion"}:
+            expected, expected_more = prepare(trials)
         half = options.random // 2
         parts = {
             "lake": lambda: every_change_of_the_lake(trials, fresh / "landing"),
-            "publication": lambda: every_change_after(trials, computed, ("publish", "report"), 1, expected_more),
-            "build": lambda: every_change_after(trials, ingested, ("build", "metrics"), options.stride, expected_more),
+            "ingestion": lambda: random_moments_of_ingestion(trials, fresh, options.random, options.seed),
+            "publication": lambda: every_change_after(
+                trials, folder / "computed", ("publish", "report"), 1, expected_more
+            ),
+            "build": lambda: every_change_after(
+                trials, folder / "ingested", ("build", "metrics"), options.stride, expected_more
+            ),
             "random": lambda: (
                 random_moments(trials, fresh, half, options.seed, expected),
-                random_moments(trials, published, options.random - half, options.seed + 1, expected_more),
+                random_moments(trials, folder / "published", options.random - half, options.seed + 1, expected_more),
             ),
             "whole": lambda: whole_processes(trials, fresh, options.whole, options.seed, expected),
         }

@@ -469,11 +469,10 @@ def _take_in(
             record: _lake_rows(record, judged.records.pop(record), number, received) for record in list(judged.records)
         }
         lake.commit(number, records, judged.faults, judged.results, ledger)
-    except MemoryError:
-        raise  # the note of what was open stays: the next run counts it
-    except BaseException:
-        lake.attempted(set())
-        raise
+    except BaseException as error:
+        if isinstance(error, OSError) or not isinstance(error, Exception):
+            lake.attempted(set())  # no fault of the files: the disk is full, or somebody stopped the run
+        raise  # otherwise the note of what was open stays, and the next run counts it
     datadocs.keep(settings, number, judged.documents)
     return number, verdicts, counts
 
@@ -493,7 +492,7 @@ def _open(
             say(item.path)
             if dead.get(item.file_id, 0) > study.ingest.max_attempts:
                 poison = (
-                    f"{item.path}: {dead[item.file_id]} runs died while it was open, the last with it alone."
+                    f"{item.path}: {dead[item.file_id]} runs failed while it was open, the last with it alone."
                     f" Have the file looked at, then: sher2 reprocess {item.file_id[:12]}"
                 )
                 opened.append(_Opened(item, [], ("poison", poison)))

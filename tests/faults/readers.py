@@ -36,7 +36,7 @@ def mark(database: Path, build_id: str) -> None:
     so a reader can tell of each table which publication it belongs to."""
     with connect(database, read_only=False) as connection:
         tables = connection.execute(
-            "select schema_name, table_name from duckdb_tables() where schema_name in ('marts', 'ops') and table_name <> 'publications'"
+            "select schema_name, table_name from duckdb_tables() where schema_name in ('marts', 'ops') and table_name not in ('publications', 'parameters')"
         ).fetchall()
         for schema, table in tables:
             connection.execute(f"comment on table {schema}.{table} is '{build_id}'")
@@ -94,7 +94,7 @@ def _look(connection: duckdb.DuckDBPyConnection) -> str:
         "select build_id, rows_per_mart from ops.publications order by published_at desc limit 1"
     ).fetchone()
     marked = connection.execute(
-        "select table_name, comment from duckdb_tables() where schema_name in ('marts', 'ops') and table_name <> 'publications'"
+        "select table_name, comment from duckdb_tables() where schema_name in ('marts', 'ops') and table_name not in ('publications', 'parameters')"
     ).fetchall()
     found = dict(marked)
     for (table,) in connection.execute(

@@ -119,6 +119,31 @@ def test_the_same_file_a_year_later_is_known_by_the_lake_whatever_else_was_forgo
     assert Lake(home.settings).accepted_rows("lab_results") == 1
 
 
+def test_a_file_that_no_run_can_judge_is_set_aside_after_some_tries_and_blocks_no_other(home, monkeypatch):
+    judge = ingestion._judge
+
+    def failing(opened, study, now):
+        if any(file.item.path == "lab/b.csv" and not file.refusal for file in opened):
+            raise ZeroDivisionError("a fault of ours")
+        return judge(opened, study, now)
+
+    monkeypatch.setattr(ingestion, "_judge", failing)
+    for name in "abc":
+        home.drop(f"lab/{name}.csv", lab((f"{name}1", "1.5")))
+    study = load_study(home.settings.study_file)
+    for _ in range(study.ingest.max_attempts + 1):  # among others, and at last alone
+        with pytest.raises(ZeroDivisionError):
+            ingest(home.settings, study)
+    take_in(home)
+    assert statuses(home) == {"lab/a.csv": ["loaded"], "lab/b.csv": ["rejected"], "lab/c.csv": ["loaded"]}
+    reasons = Lake(home.settings).ledger().set_index("path")["reason"]
+    assert reasons["lab/b.csv"].startswith("poison: lab/b.csv") and "sher2 reprocess" in reasons["lab/b.csv"]
+    monkeypatch.undo()
+    Lake(home.settings).reprocess(Lake(home.settings).ledger().set_index("path")["file_id"]["lab/b.csv"])
+    take_in(home)
+    assert statuses(home)["lab/b.csv"] == ["loaded"]
+
+
 NAMES = {
     "glob": "x[1]*?.csv",
     "sql": "a'; drop table x;--.csv",
