@@ -1,6 +1,8 @@
 """Laboratory results as messages, for tests: one ORU^R01 or one Observation a result, by hand and not by our readers."""
 
 import json
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 HEADER = "MSH|^~\\&|LIS|{laboratory}|SHER2|STUDY|{sent}||ORU^R01^ORU_R01|{control}|P|2.5.1||||||UNICODE UTF-8"
 RESULT = {
@@ -91,15 +93,21 @@ def from_sdtm(row: dict[str, str], number: int) -> tuple[str, dict]:
         status=statuses[row["LBRSTAT"] or "F"],
         code={"coding": [{"system": "http://loinc.org", "code": row["LBLOINC"]}]},
         subject={"reference": f"Patient/{row['USUBJID']}"},
-        effectiveDateTime=row["LBDTC"] if "T" not in row["LBDTC"] else None,
-        effectivePeriod=None,
-        issued=None,
+        effectiveDateTime=_zoned(row["LBDTC"]),
+        issued=_zoned(row["LBRPTDTC"]),
         performer=[{"reference": "Organization/1", "display": row["LBNAM"]}],
         method={"text": row["LBMETHOD"]},
         specimen={"reference": f"Specimen/{row['LBREFID']}", "display": row["LBSPEC"]},
         **result,
     )
     return message, resource
+
+
+def _zoned(text: str) -> str:
+    """FHIR has no time of day without an offset."""
+    if "T" not in text:
+        return text
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Berlin")).isoformat()
 
 
 def _stamp(text: str) -> str:
