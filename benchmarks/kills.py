@@ -53,12 +53,13 @@ class Trials:
             self.differences.append(f"{steps} {disturbance}: {ended.error}")
         return ended
 
-    def kill(self, part: str, what: str, steps: tuple[str, ...], **disturbance) -> None:
+    def kill(self, part: str, what: str, steps: tuple[str, ...], **disturbance) -> Ended:
         """Kill one run; what it leaves must hold the invariants and be readable."""
         before = witness(self.settings)
         ended = self.run(*steps, **disturbance)
         self.killed[part if ended.code == KILLED else f"{part}, ended before its kill"] += 1
         self._look(f"{part}, {what}, after the kill", since=before, is_at_rest=False)
+        return ended
 
     def recover(self, part: str, what: str, steps: tuple[str, ...], expected: dict | None) -> None:
         ended = self.run(*steps)
@@ -113,8 +114,12 @@ def random_moments_of_ingestion(trials: Trials, template: Path, kills: int, seed
         for _ in range(min(chance.randint(1, 4), kills - done)):
             moment = chance.uniform(0.01, length)
             what = f"after {moment:.2f} s"
-            trials.kill("random moment of ingestion", what, ("ingest",), kill_after=moment, files_a_batch=20)
-            done += 1
+            ended = trials.kill("random moment of ingestion", what, ("ingest",), kill_after=moment, files_a_batch=20)
+            if ended.code == KILLED:
+                done += 1
+            else:
+                length = ended.seconds  # the machine has become faster
+                break
         trials.recover("random moment of ingestion", f"kill {done}", ("ingest",), None)
         if Lake(trials.settings).data_hash() != expected:
             trials.differences.append(f"ingestion, kill {done}: another data hash")
@@ -146,8 +151,12 @@ def random_moments(trials: Trials, template: Path, kills: int, seed: int, expect
         for _ in range(min(chance.randint(1, 6), kills - done)):
             steps = ("run",) if chance.random() < 0.2 else WHOLE_WAY
             moment = chance.uniform(0.01, length[steps])
-            trials.kill("random moment", f"{steps[0]} after {moment:.2f} s", steps, kill_after=moment)
-            done += 1
+            ended = trials.kill("random moment", f"{steps[0]} after {moment:.2f} s", steps, kill_after=moment)
+            if ended.code == KILLED:
+                done += 1
+            else:
+                length[steps] = ended.seconds  # the machine has become faster
+                break
         steps = ("run",) if chance.random() < 0.1 else WHOLE_WAY
         trials.recover("random moment", f"kill {done}", steps, expected)
         print(f"  {done} of {kills} random kills, {len(trials.differences)} differences", flush=True)
