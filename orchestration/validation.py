@@ -15,6 +15,8 @@ that the denominator counts the rows to which it does):
   ``value.ng_ml``, ``unit.ucum``: of the analytes that study.yaml declares
 - ``diameter.reading`` (number, state, unreadable), ``diameter.unit``, ``diameter.mm``, ``state.code``, ``sum.number``,
   ``response.code``: of the tests that RECIST uses
+- ``dose.occurred``: occurred, where a dose is told; ``occurred.dose``: the dose, where it took place;
+  ``death.flag``: consistent or contradictory, where the table asks whether the subject died
 - ``file.misread_share``, ``file.subject_share``: of the row's file; ``row.unreadable``: the column whose value is not
   as declared; ``row.future``: the column whose date lies after the receipt of the file; ``row.conflict``: conflict,
   where the file holds another value for the same result and version
@@ -474,6 +476,9 @@ def _with_file_columns(record: str, table: pa.Table, origins: Mapping[str, Origi
     table = table.append_column("file.subject_share", share(has_subject, enough & in_structure))
     latest = [_latest_day(origins.get(file_id)) for file_id in files.dictionary.to_pylist()]
     table = table.append_column("file.latest_day", pa.array(latest, pa.string()).take(files.indices))
+    if record == "subjects":  # other tables of subjects (MI, SUPPDM) tell no age
+        told = np.bincount(ordinal, weights=pc.is_valid(table["age_years"]).to_numpy(), minlength=1) > 0
+        table = table.append_column("file.tells_age", pa.array(told[ordinal]))
     if record == "lab_results":
         table = table.append_column("row.conflict", _conflicts(table, ordinal))
     return table
@@ -538,6 +543,10 @@ class _Frame:
 
     def _make(self, name: str) -> dict[str, pa.Array]:
         base, _, aspect = name.rpartition(".")
+        if name in ("dose.occurred", "occurred.dose"):
+            return self._occurrence()
+        if name == "death.flag":
+            return {name: self._death_flag()}
         if base == "row":
             return {name: self._future() if aspect == "future" else self._unreadable()}
         if aspect == "given":
@@ -567,6 +576,8 @@ class _Frame:
                 )
         elif name == "dose_unit":
             needed = pc.fill_null(pc.greater(self.column("dose.number"), 0), False)
+        elif name == "age_years":
+            needed = pc.and_(needed, self.text("file.tells_age"))
         elif name == "location":
             needed = pc.fill_null(pc.equal(self.text("role"), "TARGET"), False)
         elif name == "identified_on":
@@ -576,6 +587,17 @@ class _Frame:
         elif self.record == "tumor_measurements" and name == "lesion_id":
             needed = pc.is_in(self.text("test"), pa.array(_LESION_TESTS))  # a sum belongs to no lesion
         return _only(needed, pc.if_else(filled, "given", "blank"))
+
+    def _occurrence(self) -> dict[str, pa.Array]:
+        occurred, dose = self.text("occurred"), self.column("dose.number")
+        has_dose = pc.fill_null(pc.greater(dose, 0), False)
+        took_place = pc.fill_null(pc.equal(occurred, "Y"), False)
+        return {"dose.occurred": _only(has_dose, occurred), "occurred.dose": _only(took_place, dose)}
+
+    def _death_flag(self) -> pa.Array:
+        flag, dated = self.text("death_flag"), pc.is_valid(self.text("death_on"))
+        agrees = pc.equal(pc.equal(flag, "Y"), dated)
+        return pc.if_else(agrees, "consistent", "contradictory")
 
     def _unreadable(self) -> pa.Array:
         found = pa.nulls(self.table.num_rows, pa.string())

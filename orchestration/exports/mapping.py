@@ -74,6 +74,10 @@ class Fields:
         text = pc.utf8_trim_whitespace(self._batch.column(place))
         return pc.if_else(pc.is_in(text, self._missing), None, text)
 
+    def asks(self, heading: str) -> bool:
+        """Whether the export has the column."""
+        return fold_heading(heading) in self._place
+
     def first_filled(self, headings: tuple[str, ...]) -> pa.Array:
         return pc.coalesce(*(self[heading] for heading in headings)) if headings else nulls(self.rows)
 

@@ -75,6 +75,7 @@ RECORDS: dict[str, Record] = {
                 _optional("enrolled_on", "date"),
                 _optional("reference_start_on", "date"),  # RFSTDTC: for enrolled_on where nothing better is known
                 _optional("death_on", "date"),
+                _optional("death_flag", "code"),  # DTHFL: Y, N, or BLANK where it is asked for and not answered
                 _optional("ihc_score", "code"),
                 _optional("ihc_membrane_staining", "code"),
                 _optional("ish_status", "code"),
@@ -94,6 +95,9 @@ RECORDS: dict[str, Record] = {
                 _required("start_on", "date"),
                 _optional("started_at", "timestamp", "started_at_on"),
                 _optional("end_on", "date"),
+                _optional(
+                    "occurred", "code"
+                ),  # EXOCCUR: Y, N (no dose), or BLANK where it is asked for and not answered
             ),
         ),
         Record(

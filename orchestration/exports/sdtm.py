@@ -56,7 +56,9 @@ def domains(variables: Collection[str]) -> dict[str, Domain]:
                 enrolled_on="RFICDTC",
                 reference_start_on="RFSTDTC",
                 death_on="DTHDTC",
+                death_flag="DTHFL",
             ),
+            step=_answers,
         ),
         "MI": Domain(
             "subjects", _subject(), (("MITESTCD",), ("MISTRESC", "MIORRES")), step=_microscopy, finish=_either_receptor
@@ -71,8 +73,9 @@ def domains(variables: Collection[str]) -> dict[str, Domain]:
                 start_on="EXSTDTC",
                 started_at="EXSTDTC",
                 end_on="EXENDTC",
+                occurred="EXOCCUR",
             ),
-            step=_start_time,
+            step=_exposure,
         ),
         "SV": Domain("visits", _subject(visit_name="VISIT", visit_number="VISITNUM", visit_on="SVSTDTC")),
         "LB": Domain(
@@ -148,8 +151,16 @@ def _reader(domain: str) -> dict[str, str]:
     return {"evaluator": f"{domain}EVAL", "reader": f"{domain}EVALID", "accepted": f"{domain}ACPTFL"}
 
 
-def _start_time(picked: Columns, fields: Fields, study: "Study") -> None:
+def _answers(picked: Columns, fields: Fields, study: "Study") -> None:
+    """A question that the table asks and a row leaves open is not the same as one that nobody asked."""
+    for column, heading in (("death_flag", "DTHFL"), ("occurred", "EXOCCUR")):
+        if column in picked and fields.asks(heading):
+            picked[column] = pc.fill_null(picked[column], "BLANK")
+
+
+def _exposure(picked: Columns, fields: Fields, study: "Study") -> None:
     """EXSTDTC is a day or an instant; only an instant is a start time."""
+    _answers(picked, fields, study)
     start = picked["started_at"]
     picked["started_at"] = pc.if_else(pc.match_substring_regex(start, r"T\d\d:?\d\d"), start, None)
 

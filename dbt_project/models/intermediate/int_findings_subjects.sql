@@ -97,6 +97,20 @@ where earliest_reported_on <> latest_reported_on
 
 union all
 select
+    'dead_before_death' as kind,
+    statuses.subject_id,
+    concat(
+        'survival status DEAD on ', cast(min(statuses.assessed_on) as varchar(10)), ', before the death on ',
+        cast(timeline.death_on as varchar(10))
+    ) as detail,
+    'error' as severity
+from {{ ref('stg_survival_status') }} as statuses
+inner join {{ ref('int_subject_timeline') }} as timeline on statuses.subject_id = timeline.subject_id
+where statuses.status = 'DEAD' and not statuses.is_assessed_on_imputed and statuses.assessed_on < timeline.death_on
+group by statuses.subject_id, timeline.death_on
+
+union all
+select
     'therapy_without_category' as kind,
     therapies.subject_id,
     concat(therapies.treatment, ' of ', cast(therapies.started_on as varchar(10)), ' has no category: not taken as new therapy')

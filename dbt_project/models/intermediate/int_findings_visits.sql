@@ -42,6 +42,25 @@ partial_dates as (
 )
 
 select
+    'date_of_two_visits' as kind,
+    subject_id,
+    concat({{ read_label('visits') }}, ' ', on_date, ': ', min(visit_name), ' and ', max(visit_name), ' (', record, ')') as detail,
+    'warning' as severity
+from (
+    {% for record, field in [
+        ('tumor_identifications', 'identified_on'), ('tumor_measurements', 'assessed_on'), ('tumor_responses', 'assessed_on')
+    ] %}
+    select subject_id, evaluator, reader, visit_name, '{{ record }}' as record, {{ field }}_text as on_date
+    from {{ ref('stg_' ~ record) }}
+    where length({{ field }}_text) = 10 and visit_name is not null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+) as visits
+group by subject_id, evaluator, reader, record, on_date
+having min(upper(visit_name)) <> max(upper(visit_name))
+
+union all
+select
     'visit_name_used_twice' as kind,
     subject_id,
     concat({{ read_label('reads') }}, ' ', visit_name, ': again on ', {{ as_text('measured_on') }}, ', an assessment of its own') as detail,

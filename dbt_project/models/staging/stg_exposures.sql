@@ -1,7 +1,7 @@
 with current_rows as (
 
     {{ latest_rows(
-        'exposures', ['subject_id', 'treatment', 'start_on'], ['dose', 'dose_unit', 'started_at', 'end_on']
+        'exposures', ['subject_id', 'treatment', 'start_on'], ['dose', 'dose_unit', 'started_at', 'end_on', 'occurred']
     ) }}
 
 )
@@ -19,3 +19,5 @@ select
     _file_id,
     _row_number
 from current_rows
+-- an infusion that did not take place is recorded, too
+where coalesce(occurred, 'Y') <> 'N'
