@@ -3,13 +3,14 @@
 Times are in the unit given and come back in it. Intervals of risk are (entry, time]: whoever enters at a time is not at
 risk at it, whoever is censored at a time still is. The numbers equal those of R's survival 3.5.
 
-lifelines is the engine: Kaplan-Meier, Cox. Our own is what it lacks (the log-rank test with strata or entry, the score
-test of proportional hazards) and what it does otherwise than R: quantiles and their limits (veteran, treatment 2: it
-gives a median of 52, R 52.5, and a finite upper limit where R has none), the number at risk under delayed entry.
+lifelines draws the Kaplan-Meier curve. Our own is what it lacks (the log-rank test with strata or entry, the score test
+of proportional hazards), what it does otherwise than R (quantiles and their limits: of veteran, treatment 2, it gives a
+median of 52, R 52.5, and a finite upper limit where R has none; the number at risk under delayed entry), and the Cox
+model: the score test and the bootstrap need its likelihood anyway, and lifelines goes through all rows at each death,
+stops a step before R does, and does not converge on time-dependent data such as pbcseq unless it is held back.
 """
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,11 +25,6 @@ TRANSFORMS = ("km", "rank", "identity")
 
 _TOLERANCE = 1.5e-8  # a product of fractions misses 0.5 by rounding; R's survfit allows the same
 _FLAT = 5.0  # a standard error so large (per SD of the covariate) means that the likelihood has no usable maximum
-
-# How exactly lifelines is to fit, from the best on. Its own default stops a step early: the coefficients of veteran
-# (trt, karno, cell type) are then 5e-6 off R's, with the first of these 5e-15. The others are for a model with a term
-# that runs off to infinity: its information turns singular on the way, and the other terms are to be had before that.
-_PRECISIONS = (1e-16, 1e-12, 1e-8)
 
 
 # --- Kaplan-Meier -----------------------------------------------------------------------------------------------------
@@ -305,16 +301,17 @@ def proportional_hazards_test(
     freedom = np.array([1] * len(covariates) + [len(covariates)])
     chi2 = np.full(len(terms), NAN)
     if not fit.caveat:
-        chi2 = _score_test(*_moments(sample, fit.beta), _time_function(sample, transform))
+        residuals, variances, _ = _moments(sample, fit.beta)
+        chi2 = _score_test(residuals, variances, _time_function(sample, transform))
     return pd.DataFrame({"term": terms, "chi2": chi2, "degrees_of_freedom": freedom, "p_value": chdtrc(freedom, chi2)})
 
 
 def refit(
     frame: pd.DataFrame, stop: str, event: str, covariates: Sequence[str], coef: ArrayLike, draws: np.ndarray
 ) -> np.ndarray:
-    """Coefficients of a fitted Cox model in resamples of its rows, for a bootstrap: lifelines takes 20 ms for each.
+    """Coefficients of a fitted Cox model in resamples of its rows, for a bootstrap.
 
-    Newton steps from the fitted coefficients, on what :func:`proportional_hazards_test` is made of.
+    Started from the fitted coefficients.
 
     Args:
         frame: without missing values; stop, event, covariates as in :func:`cox`.
@@ -333,17 +330,8 @@ def refit(
 
 
 def _refit(sample: "_Sample", rows: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    mine = replace(sample, x=sample.x[rows], stop=sample.stop[rows], event=sample.event[rows])
-    for _ in range(20 if mine.event.any() else 0):
-        residuals, variances = _moments(mine, beta)
-        try:
-            step = np.linalg.solve(variances.sum(axis=0), residuals.sum(axis=0))
-        except np.linalg.LinAlgError:
-            break
-        beta = beta + step
-        if np.abs(step).max() < 1e-8:
-            return beta
-    return np.full(len(beta), NAN)
+    found = _maximum(replace(sample, x=sample.x[rows], stop=sample.stop[rows], event=sample.event[rows]), beta)
+    return found.beta if found is not None and found.is_inner else np.full(len(beta), NAN)
 
 
 @dataclass(frozen=True)
@@ -381,6 +369,22 @@ class _Sample:
         scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0), 1e-300), scale, 0)
         return cls(x / np.where(scale > 0, scale, 1), scale, times, died, entry, group, int((~complete).sum()))
 
+    def strata(self) -> Iterator["_Sample"]:
+        """The rows of each stratum with an event."""
+        if self.group is None:
+            yield self
+            return
+        for stratum in np.unique(self.group[self.event]):
+            mine = self.group == stratum
+            yield replace(
+                self,
+                x=self.x[mine],
+                stop=self.stop[mine],
+                event=self.event[mine],
+                start=None if self.start is None else self.start[mine],
+                group=None,
+            )
+
 
 @dataclass(frozen=True)
 class _Fit:
@@ -398,51 +402,75 @@ def _fit(sample: _Sample) -> _Fit:
         return _Fit(unknown, unknown, NAN, NAN, "no events" if len(sample.x) else "no subjects")
     if (sample.scale == 0).any():
         return _Fit(unknown, unknown, NAN, NAN, "a covariate is constant")
-    fitter, failure = _fit_by_lifelines(sample)
-    if fitter is None or fitter.standard_errors_.isna().any():
-        why = "no maximum of the likelihood: covariates constant, collinear or separating among those at risk"
-        return _Fit(unknown, unknown, NAN, NAN, why + failure)
-    beta, se = fitter.params_.to_numpy(), fitter.standard_errors_.to_numpy()
-    endless = se > _FLAT
+    found = _maximum(sample, np.zeros(sample.x.shape[1]))
+    if found is None:
+        why = "no maximum of the likelihood: covariates constant or collinear among those at risk"
+        return _Fit(unknown, unknown, NAN, NAN, why)
+    with np.errstate(invalid="ignore"):
+        se = np.sqrt(np.diag(found.covariance))
+    endless = ~(se <= _FLAT)
     why = "monotone likelihood: the covariates separate those with an event from those without"
+    gain = max(2 * (found.log_likelihood - found.null_log_likelihood), 0)
     return _Fit(
-        np.where(endless, NAN, beta),
+        np.where(endless, NAN, found.beta),
         np.where(endless, NAN, se),
-        fitter.log_likelihood_,
-        fitter.log_likelihood_ratio_test().p_value,
+        found.log_likelihood,
+        float(chdtrc(len(se), gain)),
         why if endless.any() else "",
     )
 
 
-def _fit_by_lifelines(sample: _Sample):
-    """A fitter that has converged, or None; and what lifelines said when it did not."""
-    from lifelines import CoxPHFitter, CoxTimeVaryingFitter
-    from lifelines.exceptions import ConvergenceError, ConvergenceWarning
+@dataclass(frozen=True)
+class _Maximum:
+    beta: np.ndarray
+    covariance: np.ndarray
+    log_likelihood: float
+    null_log_likelihood: float  # where the search began
+    is_inner: bool  # false where a term runs off to infinity
 
-    rows = pd.DataFrame(sample.x).add_prefix("x").assign(stop=sample.stop, event=sample.event)
-    columns = {"event_col": "event"}
-    if sample.start is not None:
-        rows = rows.assign(start=sample.start)
-        columns |= {"start_col": "start", "stop_col": "stop"}
-    else:
-        columns |= {"duration_col": "stop"}
-    if sample.group is not None:
-        # A stratum of one row says nothing, and lifelines trips over it.
-        rows = rows.assign(stratum=sample.group)[np.bincount(sample.group)[sample.group] > 1]
-        columns |= {"strata": "stratum"}
-    # With a longer first step CoxTimeVaryingFitter does not converge on pbcseq.
-    fitter, step = (CoxPHFitter(), 1.0) if sample.start is None else (CoxTimeVaryingFitter(), 0.5)
-    failure = ""
-    for precision in _PRECISIONS if len(rows) else ():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what else lifelines suspects, the standard errors show
-            warnings.filterwarnings("error", "Newton-Raphson failed", ConvergenceWarning)
-            options = {"step_size": step, "precision": precision, "r_precision": 0.0}
-            try:
-                return fitter.fit(rows, fit_options=options, **columns), ""
-            except (ConvergenceError, ConvergenceWarning, np.linalg.LinAlgError, ValueError) as error:
-                failure = f" (lifelines: {str(error).partition('.')[0]})"
-    return None, failure
+
+def _maximum(sample: _Sample, beta: np.ndarray) -> _Maximum | None:
+    """Newton's method with halved steps; None where the information is singular (or there is no event).
+
+    A term without a finite maximum grows by about 1 a step while the likelihood all but stands still; it is left there
+    with a huge standard error, and the other terms are right by then. R stops by the same sign.
+    """
+    likelihood, score, information = start = _likelihood(sample, beta)
+    if not sample.event.any() or not np.linalg.cond(information) < 1e10:
+        return None
+    is_inner = False
+    for _ in range(50):
+        try:
+            step = np.linalg.solve(information, score)
+        except np.linalg.LinAlgError:
+            break
+        share, before = 1.0, likelihood
+        while share > 1e-3:
+            likelihood, score, information = _likelihood(sample, beta + share * step)
+            if likelihood >= before - 1e-12 * abs(before):
+                break
+            share /= 2
+        beta, moved = beta + share * step, np.abs(share * step).max()
+        if moved < 1e-8:
+            is_inner = True
+            break
+        if moved > 0.1 and likelihood - before < 1e-9 * abs(before):
+            break
+    try:
+        covariance = np.linalg.inv(information)
+    except np.linalg.LinAlgError:
+        return None
+    return _Maximum(beta, covariance, likelihood, start[0], is_inner)
+
+
+def _likelihood(sample: _Sample, beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Efron's log partial likelihood, its gradient (p,) and its information (p, p), summed over the strata."""
+    sums = None
+    for part in sample.strata():
+        residuals, variances, contributions = _moments(part, beta)
+        mine = (contributions.sum(), residuals.sum(axis=0), variances.sum(axis=0))
+        sums = mine if sums is None else tuple(one + other for one, other in zip(sums, mine))
+    return float(sums[0]), sums[1], sums[2]
 
 
 def _result(sample: _Sample, fit: _Fit, covariates: list[str], level: float) -> pd.DataFrame:
@@ -490,15 +518,19 @@ def _score_test(residuals: np.ndarray, variances: np.ndarray, g: np.ndarray) -> 
     return np.array(chi2)
 
 
-def _moments(sample: _Sample, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each death its residual (d, p), and the covariates' variance (d, p, p) among those at risk with it."""
+def _moments(sample: _Sample, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each death its residual (d, p), the covariates' variance (d, p, p) among those at risk with it, and what it
+    adds to the log likelihood (d,).
+    """
     eta = sample.x @ beta
-    weight = np.exp(eta - eta.max())
+    eta = eta - eta.max(initial=-np.inf)
+    weight = np.exp(eta)
     total = _over_risk_sets(sample, weight)
     mean = _over_risk_sets(sample, weight[:, None] * sample.x) / total[:, None]
     products = weight[:, None, None] * sample.x[:, :, None] * sample.x[:, None, :]
     square = _over_risk_sets(sample, products) / total[:, None, None]
-    return sample.x[sample.event] - mean, square - mean[:, :, None] * mean[:, None, :]
+    residuals = sample.x[sample.event] - mean
+    return residuals, square - mean[:, :, None] * mean[:, None, :], eta[sample.event] - np.log(total)
 
 
 def _over_risk_sets(sample: _Sample, values: np.ndarray) -> np.ndarray:

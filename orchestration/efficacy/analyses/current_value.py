@@ -33,9 +33,8 @@ def time_dependent_cox(book: Book) -> None:
             caveat=model.attrs["caveats"],
         )
     events = int(frame["is_event"].sum())
-    write_proportional_hazards(
-        book, book.about("PH test, time-dependent Cox", "PFS", n=subjects, events=events), frame, start="start"
-    )
+    tests = book.about("PH test, time-dependent Cox", "PFS", n=subjects, events=events)
+    write_proportional_hazards(book, tests, frame, model, start="start")
 
 
 def mantel_byar(book: Book) -> None:

@@ -235,12 +235,13 @@ def proportional_hazards(book: Book) -> None:
     week = book.study.analysis.primary_week
     frame = at_landmark(book, week).frame
     write = book.about("PH test", "PFS", stratum=f"week {week}", n=len(frame), events=int(frame["is_event"].sum()))
-    write_proportional_hazards(book, write, frame)
+    write_proportional_hazards(book, write, frame, hazards(book, frame, MARKER))
 
 
-def write_proportional_hazards(book: Book, write: Write, frame: pd.DataFrame, start: str | None = None) -> None:
-    """Score tests of the model of log2 ratio and log2 baseline, where that model can be quoted."""
-    model = hazards(book, frame, MARKER, start)
+def write_proportional_hazards(
+    book: Book, write: Write, frame: pd.DataFrame, model: pd.DataFrame, start: str | None = None
+) -> None:
+    """Score tests of a model of log2 ratio and log2 baseline, where that model can be quoted."""
     tests = survival.proportional_hazards_test(frame, "stop" if start else "duration_days", "is_event", MARKER, start)
     if model["coef"].isna().any():
         tests[["chi2", "p_value"]] = NAN
