@@ -46,7 +46,7 @@ union all
 select
     'sample_of_two_subjects' as kind,
     results.subject_id,
-    concat(results.sample, 'told of ', others.subject_id, ', too: have the laboratory delete the wrong one')
+    concat(results.sample, 'told of ', others.subject_id, ', too, with the same value: have the laboratory delete the wrong one')
         as detail,
     'warning' as severity
 from results
@@ -55,6 +55,7 @@ inner join results as others
         results.laboratory = others.laboratory
         and results.sample_id = others.sample_id
         and results.collected_at = others.collected_at
+        and results.value_text = others.value_text
         and results.subject_id <> others.subject_id
 where results.sample_id not like '%|%'  -- no number of the laboratory, but made of time and analyte
 
