@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.lake import Lake
+from orchestration.parameters import parameters_of
 from orchestration.publication import GRAIN, Build, code_version
 from orchestration.settings import Settings
 from orchestration.study import Study
@@ -78,7 +79,7 @@ METRICS = {
 
 
 def current_build(settings: Settings, study: Study) -> Build:
-    return Build(Lake(settings).data_hash(), study.study_hash, code_version())
+    return Build(Lake(settings).data_hash(), study.study_hash, code_version(), parameters_of(study))
 
 
 def build_metrics(study: Study, build: Build, database: Path) -> tuple[dict[str, int], float]:
