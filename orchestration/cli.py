@@ -107,12 +107,16 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return
+    broken = content.pop("broken")
     for key, value in content.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         if key == "waiting":
             lines = [f"{item['path']}: {item['reason']}" for item in value]
             text = f"\n{'':<21}".join(lines[:20] + ([f"and {len(lines) - 20} more: --json"] if len(lines) > 20 else []))
         click.echo(f"{key.replace('_', ' '):<20} {text if text not in (None, '') else '-'}")
+    click.echo(f"{'broken now':<20} {'nothing' if not broken else ''}".rstrip())
+    for problem in broken:
+        click.echo(f"  {problem['says']}\n    {problem['mend']}")
 
 
 @main.command()
@@ -143,13 +147,7 @@ def sql(query: str, shape: str) -> None:
     from orchestration.inspection import query_rows
 
     columns, rows = query_rows(Settings.from_environment(), query)
-    records = [dict(zip(columns, row, strict=True)) for row in rows]
-    if shape == "json":
-        click.echo(json.dumps(records, ensure_ascii=False))
-    elif shape == "csv":
-        click.echo(_csv(records, columns), nl=False)
-    else:
-        _print_table(columns, rows)
+    _print_rows(columns, rows, shape)
 
 
 @main.command()
@@ -233,7 +231,10 @@ def diff(build: str | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("subject")
-@click.option("--endpoint", help="PFS, PFS_OTHER_RULES, OS, DOR, DOR_UNCONFIRMED or TTR; without it a summary of all.")
+@click.option(
+    "--endpoint",
+    help="PFS, PFS_OTHER_RULES, OS, DOR, DOR_UNCONFIRMED, TTR, BOR, CBOR or SHER2; without it a summary of all.",
+)
 @click.option("--evaluator", help="Whose assessments; without it the study's evaluator.")
 @click.option("--json", "as_json", is_flag=True)
 def trace(subject: str, endpoint: str | None, evaluator: str | None, as_json: bool) -> None:
@@ -250,9 +251,13 @@ def trace(subject: str, endpoint: str | None, evaluator: str | None, as_json: bo
 
 @main.command()
 @click.argument("day")
-@click.option("--received-from", default="ledger", show_default=True, type=click.Choice(["ledger", "filename"]))
-def cut(day: str, received_from: str) -> None:
-    """Freeze a data cut: what had been received by DAY and is dated on or before it."""
+@click.option(
+    "--received-from",
+    metavar="[ledger|filename]",
+    help="When a file came: by the ledger (default), or by the date in its name where its source declares one.",
+)
+def cut(day: str, received_from: str | None) -> None:
+    """Freeze a data cut: what had been received by DAY and is dated on or before it. Again: prove it."""
     from orchestration.cuts import cut as freeze
     from orchestration.locking import writer_lock
 
@@ -261,7 +266,22 @@ def cut(day: str, received_from: str) -> None:
     settings.prepare()
     with _shown_progress(), writer_lock(settings.home):
         progress.tell("freezing the data cut")
-        click.echo(freeze(settings, study, _date(day), received_from))
+        frozen = freeze(settings, study, _date(day), received_from)
+    click.echo(frozen.database)
+    if not frozen.is_new:
+        click.echo("frozen before; built again from its study.yaml and its files: every table is the same", err=True)
+
+
+@main.command()
+@click.option("--all", "everything", is_flag=True, help="Every estimate, not the headline numbers alone.")
+@click.option("--format", "shape", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
+def cuts(everything: bool, shape: str) -> None:
+    """The estimates of every frozen data cut, by day: how the numbers came about."""
+    from orchestration.cuts import estimates, headlines
+
+    settings = Settings.from_environment()
+    study = load_study(settings.study_file)
+    _print_rows(*(estimates(settings) if everything else headlines(settings, study)), shape)
 
 
 @main.command()
@@ -275,6 +295,35 @@ def rollback() -> None:
     with writer_lock(settings.home):
         build_id = publish_earlier(settings)
     click.echo(f"build {build_id} is published again")
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Write the home, Dagster's history left out, into one tar FILE."""
+    from orchestration.backup import backup as write_backup
+    from orchestration.locking import writer_lock
+
+    settings = Settings.from_environment()
+    settings.prepare()
+    with writer_lock(settings.home):
+        count = write_backup(settings, file)
+    click.echo(f"{count} files in {file}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+def restore(file: Path) -> None:
+    """Unpack a backup FILE into an empty home, every file proven by its hash."""
+    from orchestration.backup import restore as unpack_backup
+    from orchestration.locking import writer_lock
+
+    settings = Settings.from_environment()
+    settings.prepare()
+    with writer_lock(settings.home):
+        count = unpack_backup(settings, file)
+        settings.prepare()
+    click.echo(f"{count} files restored into {settings.home}")
 
 
 @main.command()
@@ -337,6 +386,16 @@ def _inert(value):
     if isinstance(value, bool):
         return str(value).lower()
     return value
+
+
+def _print_rows(columns: list[str], rows: list[tuple], shape: str) -> None:
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    if shape == "json":
+        click.echo(json.dumps(records, ensure_ascii=False))
+    elif shape == "csv":
+        click.echo(_csv(records, columns), nl=False)
+    else:
+        _print_table(columns, rows)
 
 
 def _print_table(columns: list[str], rows: list[tuple]) -> None:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from orchestration.defs.automation import build_schedule, build_sensor, pipeline
+from orchestration.defs.cuts import build_cuts
 from orchestration.defs.efficacy import metrics
 from orchestration.defs.home import Home
 from orchestration.defs.landing import landing_assets
@@ -37,11 +38,12 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
             efficacy_report,
             validation_docs,
             catalog,
+            build_cuts(study),
         ],
         jobs=[pipeline],
         schedules=[build_schedule(study)] if with_automation else [],
         sensors=[build_sensor(settings, study)] if with_automation else [],
-        resources={"home": Home(path=str(settings.home), study_file=str(settings.study_file))},
+        resources={"home": Home(path=str(settings.home), study_file=str(settings.study_file), alert=settings.alert)},
         executor=dg.in_process_executor,
     )
 

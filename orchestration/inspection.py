@@ -74,40 +74,60 @@ def quarantined(settings: Settings) -> list[dict]:
     return sorted(rows, key=lambda row: (row["path"] or "", row["row_number"] or 0, row["field"] or ""))
 
 
-def status(settings: Settings, study: Study) -> dict:
-    """Counts of files and rows from the lake, the last publication, its age and open findings."""
-    from orchestration.ingestion import pending
-
+def counts(settings: Settings) -> dict[str, dict[str, int]]:
+    """Files by verdict and rows by what became of them, from the lake."""
     ledger = Lake(settings).ledger()
-    waiting = pending(settings, study) if settings.landing.exists() else []
-    content = {
-        "home": str(settings.home),
+    is_read = ledger["status"].isin(["loaded", "superseded"])
+    return {
         "files": {
             name: int((ledger["status"] == name).sum()) for name in ("loaded", "rejected", "duplicate", "superseded")
-        }
-        | {"pending": len(waiting)},
-        "rows": {
-            name: int(ledger.loc[ledger["status"].isin(["loaded", "superseded"]), f"rows_{name}"].sum())
-            for name in ("read", "accepted", "quarantined")
         },
-        "waiting": [{"path": item.path, "reason": item.reason} for item in waiting],
-        "last_publication": None,
-        "freshness_seconds": None,
-        "open_findings": {},
+        "rows": {name: int(ledger.loc[is_read, f"rows_{name}"].sum()) for name in ("read", "accepted", "quarantined")},
     }
-    if settings.warehouse.exists():
-        with connect(settings.warehouse, read_only=True) as connection:
-            build_id, published_at = connection.execute(
-                "select build_id, published_at from ops.publications order by published_at desc limit 1"
-            ).fetchone()
-            findings = connection.execute(
-                "select severity, count(*) from ops.findings group by severity order by severity"
-            )
-            content["last_publication"] = {"build_id": build_id, "published_at": published_at.isoformat() + "Z"}
-            now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-            content["freshness_seconds"] = round((now - published_at).total_seconds())
-            content["open_findings"] = dict(findings.fetchall())
-    return content
+
+
+def last_publication(settings: Settings) -> dict | None:
+    """build_id, published_at (ISO, UTC) and open findings by severity of what analysts see; None before the first."""
+    if not settings.warehouse.exists():
+        return None
+    with connect(settings.warehouse, read_only=True) as connection:
+        build_id, published_at = connection.execute(
+            "select build_id, published_at from ops.publications order by published_at desc limit 1"
+        ).fetchone()
+        findings = connection.execute("select severity, count(*) from ops.findings group by severity order by severity")
+        return {
+            "build_id": build_id,
+            "published_at": published_at.isoformat() + "Z",
+            "open_findings": dict(findings.fetchall()),
+        }
+
+
+def status(settings: Settings, study: Study) -> dict:
+    """Counts of files and rows from the lake, the last publication, its age, open findings, and what is broken now."""
+    from orchestration.health import problems
+    from orchestration.ingestion import pending
+    from orchestration.monitoring import read_state
+
+    counted = counts(settings)
+    waiting = pending(settings, study) if settings.landing.exists() else []
+    published = last_publication(settings)
+    age = None
+    if published:
+        age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(published["published_at"])
+    return {
+        "home": str(settings.home),
+        "files": counted["files"] | {"pending": len(waiting)},
+        "rows": counted["rows"],
+        "waiting": [{"path": item.path, "reason": item.reason} for item in waiting],
+        "last_publication": published and {key: published[key] for key in ("build_id", "published_at")},
+        "freshness_seconds": age and round(age.total_seconds()),
+        "open_findings": published["open_findings"] if published else {},
+        "last_run": read_state(settings)["last_run"],
+        "broken": [
+            {"problem": problem.name, "count": problem.count, "says": problem.text, "mend": problem.mend}
+            for problem in problems(settings, study)
+        ],
+    }
 
 
 def headline(settings: Settings, study: Study) -> str:
@@ -123,7 +143,7 @@ def headline(settings: Settings, study: Study) -> str:
         lines.append(f"          rejected {rejected['message']}")
     if rows["quarantined"]:
         lines.append("          each quarantined row and its mend: sher2 quarantine")
-    lines += ["", *_headline_numbers(settings, study), ""]
+    lines += ["", *headline_numbers(settings, study), ""]
     lines += [f"warehouse {settings.warehouse}", f"report    {settings.reports / 'efficacy.html'}"]
     return "\n".join(lines)
 
@@ -133,31 +153,47 @@ _HEADLINES = (
     ("median PFS", "survival", "PFS", "median_months", 1, " months"),
     ("median OS", "survival", "OS", "median_months", 1, " months"),
 )
+_OF_HEADLINE = ("estimate", "ci_low", "ci_high", "p_value", "n", "events", "caveat")
 
 
-def _headline_numbers(settings: Settings, study: Study) -> list[str]:
-    lines = []
+def headline_estimates(connection: duckdb.DuckDBPyConnection, study: Study) -> dict[str, dict | None]:
+    """The headline numbers of a warehouse or cut, by name: estimate, limits, p_value, n, events, caveat of each."""
+    find = f"select {', '.join(_OF_HEADLINE)} from metrics.estimates where "
+    found = {
+        label: connection.execute(
+            find + "analysis = ? and endpoint = ? and statistic = ? and population = ? and stratum = 'all' limit 1",
+            [analysis, endpoint, statistic, study.analysis.population],
+        ).fetchone()
+        for label, analysis, endpoint, statistic, _, _ in _HEADLINES
+    }
+    found["hazard ratio"] = connection.execute(find + "is_primary and statistic = 'hazard_ratio' limit 1").fetchone()
+    return {label: row and dict(zip(_OF_HEADLINE, row, strict=True)) for label, row in found.items()}
+
+
+def headline_numbers(settings: Settings, study: Study) -> list[str]:
+    """The headline numbers of what is published, a line each, with limits and counts."""
     with connect(settings.warehouse, read_only=True) as connection:
-        find = "select estimate, ci_low, ci_high, p_value, n, events, caveat from metrics.estimates where "
-        for label, analysis, endpoint, statistic, factor, unit in _HEADLINES:
-            row = connection.execute(
-                find + "analysis = ? and endpoint = ? and statistic = ? and population = ? and stratum = 'all' limit 1",
-                [analysis, endpoint, statistic, study.analysis.population],
-            ).fetchone()
-            lines.append(f"{label:<14}{_number(row, factor, unit)}")
-        row = connection.execute(find + "is_primary and statistic = 'hazard_ratio' limit 1").fetchone()
-    p = "" if row is None or row[3] is None else ", p < 0.001" if row[3] < 0.001 else f", p = {row[3]:.3f}"
-    lines.append(f"hazard ratio  {_number(row, 1, '', digits=2)}{p}")
+        found = headline_estimates(connection, study)
+    lines = [f"{label:<14}{_number(found[label], factor, unit)}" for label, *_, factor, unit in _HEADLINES]
+    row = found["hazard ratio"]
+    p = row and row["p_value"]
+    said = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+    lines.append(f"hazard ratio  {_number(row, 1, '', digits=2)}{said}")
     what = f"of progression or death per doubling of serum HER2, {study.analysis.primary.replace('_', ' ')}"
-    caveat = f" ({row[6]})" if row is not None and row[0] is not None and row[6] else ""
+    caveat = f" ({row['caveat']})" if row and row["estimate"] is not None and row["caveat"] else ""
     return [*lines, f"              {what}{caveat}"]
 
 
-def _number(row: tuple | None, factor: float, unit: str, digits: int = 1) -> str:
-    if row is None or row[0] is None:
-        return f"no estimate: {row[6]} (n = {row[4]}, events {row[5]})" if row else "no estimate: not computed"
-    low, high = ("NE" if limit is None else f"{_half_up(limit * factor, digits)}" for limit in row[1:3])
-    return f"{_half_up(row[0] * factor, digits)}{unit} (95 % CI {low} to {high}; n = {row[4]}, events {row[5]})"
+def _number(row: dict | None, factor: float, unit: str, digits: int = 1) -> str:
+    if row is None:
+        return "no estimate: not computed"
+    if row["estimate"] is None:
+        return f"no estimate: {row['caveat']} (n = {row['n']}, events {row['events']})"
+    low, high = (
+        "NE" if row[limit] is None else _half_up(row[limit] * factor, digits) for limit in ("ci_low", "ci_high")
+    )
+    n, events = row["n"], row["events"]
+    return f"{_half_up(row['estimate'] * factor, digits)}{unit} (95 % CI {low} to {high}; n = {n}, events {events})"
 
 
 def _half_up(value: float, digits: int) -> str:

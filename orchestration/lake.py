@@ -58,7 +58,7 @@ LEDGER_SCHEMA = pa.schema(
     }
 )
 _BATCH = pa.field("batch", pa.int64())
-_TABLES = {
+TABLES = {
     "quarantine": FAULT_SCHEMA.append(_BATCH),
     "validations": RESULT_SCHEMA.append(_BATCH),
     "ledger": LEDGER_SCHEMA,
@@ -281,7 +281,7 @@ class Lake:
         folder = self.root / "quarantine"
         committed = set(self._numbers(self.root / "ledger"))  # a run may be clearing away what is not
         tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder) if number in committed]
-        faults = pa.concat_tables(tables).to_pandas() if tables else _TABLES["quarantine"].empty_table().to_pandas()
+        faults = pa.concat_tables(tables).to_pandas() if tables else TABLES["quarantine"].empty_table().to_pandas()
         current = _loaded(self.deliveries())[["file_id", "batch"]]
         return faults.merge(current, on=["file_id", "batch"]).sort_values(
             ["file_id", "row_number", "rule"], kind="stable", ignore_index=True
@@ -351,7 +351,7 @@ class Lake:
 
     def _folders(self) -> dict[Path, pa.Schema]:
         records = {self.root / "records" / record: record_schema(record) for record in RECORDS}
-        return records | {self.root / name: schema for name, schema in _TABLES.items()}
+        return records | {self.root / name: schema for name, schema in TABLES.items()}
 
     @staticmethod
     def _numbers(folder: Path) -> list[int]:

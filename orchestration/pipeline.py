@@ -22,6 +22,7 @@ def prepare_instance(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster)
     os.environ["SHER2_HOME"] = str(settings.home)
     os.environ["SHER2_STUDY"] = str(settings.study_file)
+    os.environ["SHER2_ALERT"] = settings.alert
     os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1000"  # the events planned for a run are written in one go
     shutil.copyfile(REPOSITORY / "orchestration" / "dagster.yaml", settings.dagster / "dagster.yaml")
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.alerts import checked
 from orchestration.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -14,16 +15,19 @@ LANDING_FOLDERS = ("clinical", "lab", "imaging")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where everything lies: ``home`` (SHER2_HOME) and ``study_file`` (SHER2_STUDY)."""
+    """Where everything lies: ``home`` (SHER2_HOME) and ``study_file`` (SHER2_STUDY); ``alert`` (SHER2_ALERT): a command
+    or a webhook of this machine that is told when runs fail and when they work again, empty for none."""
 
     home: Path
     study_file: Path
+    alert: str = ""
 
     @classmethod
     def from_environment(cls) -> "Settings":
         return cls(
             home=Path(os.environ.get("SHER2_HOME") or REPOSITORY / "var").expanduser().resolve(),
             study_file=Path(os.environ.get("SHER2_STUDY") or REPOSITORY / "study.yaml").expanduser().resolve(),
+            alert=checked(os.environ.get("SHER2_ALERT", "")),
         )
 
     @property
@@ -49,8 +53,18 @@ class Settings:
         return self.home / "builds"
 
     @property
+    def cuts(self) -> Path:
+        """Frozen data cuts: a database and a folder each, named by the day."""
+        return self.home / "cuts"
+
+    @property
     def reports(self) -> Path:
         return self.home / "reports"
+
+    @property
+    def monitoring(self) -> Path:
+        """What a watcher outside reads: sher2.prom."""
+        return self.home / "monitoring"
 
     @property
     def dagster(self) -> Path:

@@ -68,6 +68,7 @@ class Alarms(_Model):
 
 class Schedule(_Model):
     daily_at: str = Field("06:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    cuts_from: date = Field(date(2020, 1, 1), description="the first day that the web interface offers for a data cut")
 
 
 class Therapies(_Model):

@@ -6,8 +6,23 @@
       source_name  layout that read it
       exported_on  date of the export where the source declares it
       delivery     order of the deliveries at this path (comparable within a path only)
+
+    In a data cut, no row whose event is dated after the day: dates are ISO text, so a partial one is compared as far as
+    it goes.
 #}
 {% macro accepted_rows(record) -%}
+    {%- set event_date = {
+        'subjects': 'enrolled_on',
+        'exposures': 'start_on',
+        'visits': 'visit_on',
+        'lab_results': 'collected_at_on',
+        'tumor_identifications': 'identified_on',
+        'tumor_measurements': 'assessed_on',
+        'tumor_responses': 'assessed_on',
+        'dispositions': 'occurred_on',
+        'therapies': 'started_on',
+        'survival_status': 'assessed_on',
+    }[record] -%}
     select
         lake_rows.*,
         files.path,
@@ -17,5 +32,10 @@
     from {{ source('lake', record) }} as lake_rows
     inner join {{ ref('stg_files') }} as files
         on lake_rows._file_id = files.file_id and lake_rows._batch = files.batch
-    where lake_rows._rejected_by is null and files.is_in_force
+    where
+        lake_rows._rejected_by is null
+        and files.is_in_force
+        {%- if var('cut', none) %}
+        and coalesce(substr(lake_rows.{{ event_date }}, 1, 10), '') <= '{{ var('cut')['on'] }}'
+        {%- endif %}
 {%- endmacro %}

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from orchestration.defs.cuts import GROUP as CUTS
 from orchestration.settings import Settings
 from orchestration.study import Study
 
@@ -10,7 +11,7 @@ MAX_TRIES = 3
 
 pipeline = dg.define_asset_job(
     "pipeline",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(CUTS),
     executor_def=dg.in_process_executor,
     description="Everything: take in what is pending, rebuild the marts, compute the metrics, publish, report.",
 )

@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from orchestration import progress
 from orchestration.defs.home import Home
 from orchestration.metrics import METRICS, build_metrics, current_build
 from orchestration.publication import GRAIN
@@ -20,14 +19,20 @@ STATISTICIANS = ["team:statistics"]
             description=table.description,
             owners=STATISTICIANS,
             kinds={"python", "pandas", "lifelines"},
+            metadata={
+                "dagster/table_name": f"metrics.{name}",
+                "dagster/column_schema": dg.TableSchema(
+                    [dg.TableColumn(column, kind, text) for column, (kind, text) in table.columns.items()]
+                ),
+            },
         )
         for name, table in METRICS.items()
     ],
 )
 def metrics(home: Home):
-    progress.tell("computing efficacy metrics")
-    counts, seconds = build_metrics(home.study, current_build(home.settings, home.study), home.dbt.database)
-    for name, count in counts.items():
-        yield dg.MaterializeResult(
-            asset_key=["metrics", name], metadata={"dagster/row_count": count, "seconds": round(seconds, 3)}
-        )
+    with home.stage("computing efficacy metrics"):
+        counts, seconds = build_metrics(home.study, current_build(home.settings, home.study), home.dbt.database)
+        for name, count in counts.items():
+            yield dg.MaterializeResult(
+                asset_key=["metrics", name], metadata={"dagster/row_count": count, "seconds": round(seconds, 3)}
+            )

@@ -7,7 +7,10 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
+from orchestration import progress
 from orchestration.locking import writer_lock
+from orchestration.monitoring import RUN, Watch
+from orchestration.retention import tidy
 from orchestration.settings import Settings
 from orchestration.study import Study, load_study
 from orchestration.warehouse import Dbt
@@ -18,13 +21,15 @@ class Home(dg.ConfigurableResource):
 
     path: str
     study_file: str
+    alert: str = ""
     lock_timeout_seconds: float = 900
 
     _study: Study | None = PrivateAttr(default=None)
+    _watch: Watch | None = PrivateAttr(default=None)
 
     @property
     def settings(self) -> Settings:
-        return Settings(Path(self.path), Path(self.study_file))
+        return Settings(Path(self.path), Path(self.study_file), self.alert)
 
     @property
     def study(self) -> Study:
@@ -37,8 +42,22 @@ class Home(dg.ConfigurableResource):
         return Dbt(self.settings, self.study)
 
     @contextmanager
+    def stage(self, name: str, alarm: str = RUN, *, clears: bool = False) -> Iterator[None]:
+        """A part of the run: told as progress, and its error raises the alarm (see orchestration.monitoring)."""
+        progress.tell(name)
+        with self._watch.stage(name, alarm, clears=clears):
+            yield
+
+    @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Home"]:
         settings = self.settings
         settings.prepare()
         with writer_lock(settings.home, timeout_seconds=self.lock_timeout_seconds):
-            yield self
+            self._watch = Watch(settings)
+            self._watch.begin()
+            try:
+                yield self
+            finally:
+                for reason in self._watch.end():
+                    context.log.warning(reason)
+            tidy(settings, context.instance)

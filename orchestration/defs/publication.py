@@ -4,68 +4,84 @@ import time
 
 import dagster as dg
 
-from orchestration import progress
 from orchestration.datadocs import write_docs
+from orchestration.defs.checks import FRESHNESS, NEWEST_STATE, WHEN_STALE, result_of
+from orchestration.defs.cuts import numbers_of
 from orchestration.defs.efficacy import STATISTICIANS
 from orchestration.defs.home import Home
 from orchestration.defs.landing import OWNERS
 from orchestration.defs.warehouse import ANALYSTS
+from orchestration.health import stale_publication
+from orchestration.inspection import headline_estimates, headline_numbers
 from orchestration.metrics import METRICS, current_build
 from orchestration.publication import GRAIN, publish
+from orchestration.warehouse import connect
 
 OPS = ("files", "quarantine", "findings", "validations")
 
 
 @dg.asset(
     key=["warehouse"],
+    freshness_policy=FRESHNESS,
+    check_specs=[NEWEST_STATE],
     deps=[["marts", mart] for mart in GRAIN]
     + [["ops", table] for table in OPS]
     + [["metrics", name] for name in METRICS],
     group_name="publication",
-    description="warehouse.duckdb: what analysts open. Replaced by one rename: a reader sees one complete state.",
+    description="warehouse.duckdb: what analysts open. Replaced by one rename: a reader sees one complete state."
+    f" {WHEN_STALE}",
     owners=ANALYSTS,
     kinds={"duckdb"},
 )
 def warehouse(home: Home) -> dg.MaterializeResult:
-    progress.tell("publishing")
-    began = time.perf_counter()
-    build = current_build(home.settings, home.study)
-    is_new = publish(home.settings, build, home.dbt.database)
-    return dg.MaterializeResult(
-        metadata={
-            "build_id": build.build_id,
-            "published": "replaced" if is_new else "this build was published already",
-            "data_hash": build.data_hash,
-            "study_hash": build.study_hash,
-            "code_version": build.code_version,
-            "bytes": home.settings.warehouse.stat().st_size,
-            "path": dg.MetadataValue.path(str(home.settings.warehouse)),
-            "seconds": round(time.perf_counter() - began, 3),
-        }
-    )
+    with home.stage("publishing", clears=True):
+        began = time.perf_counter()
+        build = current_build(home.settings, home.study)
+        is_new = publish(home.settings, build, home.dbt.database)
+        return dg.MaterializeResult(
+            check_results=[result_of(NEWEST_STATE, stale_publication(home.settings, home.study))],
+            metadata={
+                "build_id": build.build_id,
+                "published": "replaced" if is_new else "this build was published already",
+                "data_hash": build.data_hash,
+                "study_hash": build.study_hash,
+                "code_version": build.code_version,
+                "bytes": home.settings.warehouse.stat().st_size,
+                "path": dg.MetadataValue.path(str(home.settings.warehouse)),
+                "seconds": round(time.perf_counter() - began, 3),
+            },
+        )
 
 
 @dg.asset(
     key=["reports", "efficacy"],
     deps=[warehouse],
     group_name="publication",
-    description="reports/efficacy.html: one self-contained page with a CSV behind each figure, from what is published.",
+    freshness_policy=FRESHNESS,
+    description="reports/efficacy.html: one self-contained page with a CSV behind each figure, from what is published."
+    f" {WHEN_STALE}",
     owners=STATISTICIANS,
     kinds={"python", "matplotlib"},
 )
 def efficacy_report(home: Home) -> dg.MaterializeResult:
     from orchestration.report.page import render
 
-    progress.tell("rendering the report")
-    began = time.perf_counter()
-    page = render(home.settings.warehouse, home.settings.reports, home.study)
-    return dg.MaterializeResult(
-        metadata={
-            "path": dg.MetadataValue.path(str(page)),
-            "bytes": page.stat().st_size,
-            "seconds": round(time.perf_counter() - began, 3),
-        }
-    )
+    with home.stage("rendering the report"):
+        began = time.perf_counter()
+        page = render(home.settings.warehouse, home.settings.reports, home.study)
+        with connect(home.settings.warehouse, read_only=True) as connection:
+            numbers = numbers_of(headline_estimates(connection, home.study))
+        return dg.MaterializeResult(
+            metadata={
+                **numbers,
+                "headline numbers": dg.MetadataValue.text("\n".join(headline_numbers(home.settings, home.study))),
+                "validation docs": dg.MetadataValue.path(str(home.settings.reports / "validation" / "index.html")),
+                "catalog": dg.MetadataValue.path(str(home.settings.reports / "catalog" / "index.html")),
+                "path": dg.MetadataValue.path(str(page)),
+                "bytes": page.stat().st_size,
+                "seconds": round(time.perf_counter() - began, 3),
+            }
+        )
 
 
 @dg.asset(
@@ -77,12 +93,12 @@ def efficacy_report(home: Home) -> dg.MaterializeResult:
     kinds={"greatexpectations"},
 )
 def validation_docs(home: Home) -> dg.MaterializeResult:
-    progress.tell("writing the validation docs")
-    began = time.perf_counter()
-    page = write_docs(home.settings)
-    return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(str(page)), "seconds": round(time.perf_counter() - began, 3)}
-    )
+    with home.stage("writing the validation docs"):
+        began = time.perf_counter()
+        page = write_docs(home.settings)
+        return dg.MaterializeResult(
+            metadata={"path": dg.MetadataValue.path(str(page)), "seconds": round(time.perf_counter() - began, 3)}
+        )
 
 
 @dg.asset(
@@ -94,9 +110,9 @@ def validation_docs(home: Home) -> dg.MaterializeResult:
     kinds={"dbt"},
 )
 def catalog(home: Home) -> dg.MaterializeResult:
-    progress.tell("writing the catalog")
-    began = time.perf_counter()
-    page = home.dbt.write_catalog(home.settings.reports / "catalog")
-    return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(str(page)), "seconds": round(time.perf_counter() - began, 3)}
-    )
+    with home.stage("writing the catalog"):
+        began = time.perf_counter()
+        page = home.dbt.write_catalog(home.settings.reports / "catalog")
+        return dg.MaterializeResult(
+            metadata={"path": dg.MetadataValue.path(str(page)), "seconds": round(time.perf_counter() - began, 3)}
+        )

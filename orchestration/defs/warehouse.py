@@ -41,20 +41,24 @@ def build_dbt_assets(manifest: Path) -> dg.AssetsDefinition:
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt", exclude="resource_type:unit_test")
     def dbt(context: dg.AssetExecutionContext, home: Home):
-        results = home.dbt.build(progress=lambda done, total, text: progress.tell(f"building the marts: {text}"))
-        addresses = _Addresses(manifest, translator)
-        yield from _models(context, home, results, addresses)
-        yield from _tests(context, results, addresses)
-        if failed := [result for result in results if result.is_failed]:
-            raise dg.Failure(
-                "dbt: nothing was published, the previous publication stays. "
-                + "; ".join(
-                    f"{r.unique_id.split('.')[2]}: {r.status} {r.message.strip().splitlines()[0] if r.message else ''}"
-                    for r in failed[:10]
+        with home.stage("building the marts"):
+            results = home.dbt.build(progress=lambda done, total, text: progress.tell(f"building the marts: {text}"))
+            addresses = _Addresses(manifest, translator)
+            yield from _models(context, home, results, addresses)
+            yield from _tests(context, results, addresses)
+            if failed := [result for result in results if result.is_failed]:
+                raise dg.Failure(
+                    "dbt: nothing was published, the previous publication stays. "
+                    + "; ".join(
+                        f"{r.unique_id.split('.')[2]}: {r.status} {_first_line(r.message)}" for r in failed[:10]
+                    )
                 )
-            )
 
     return dbt
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")
 
 
 class _Addresses:

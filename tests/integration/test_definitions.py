@@ -1,5 +1,7 @@
 """The Dagster definitions hold every step of the way, each described, owned and checked."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 import pytest
 
@@ -26,7 +28,7 @@ def test_every_step_of_the_way_is_an_asset(specs):
     expected |= {f"marts/{mart}" for mart in GRAIN}
     expected |= {f"ops/{table}" for table in ("files", "quarantine", "findings", "validations")}
     expected |= {f"metrics/{name}" for name in METRICS}
-    expected |= {"warehouse", "reports/efficacy", "reports/catalog", "reports/validation"}
+    expected |= {"warehouse", "reports/efficacy", "reports/catalog", "reports/validation", "cuts/day"}
     assert expected <= set(specs)
     others = set(specs) - expected
     assert all(name.split("/")[0] in {"seeds", "staging", "intermediate"} for name in others), others
@@ -72,3 +74,36 @@ def test_schedule_sensor_and_command_line_run_the_same_job(definitions):
 def test_an_environment_may_leave_automation_out(tmp_path):
     definitions = build_defs(make_home(tmp_path).settings, with_automation=False)
     assert not definitions.schedules and not definitions.sensors
+
+
+def test_the_pipeline_freezes_no_cut_and_every_day_can_be_frozen_from_the_web_interface(definitions):
+    cuts = dg.AssetKey(["cuts", "day"])
+    job = definitions.get_job_def("pipeline")
+    assert cuts not in job.asset_layer.executable_asset_keys and job.partitions_def is None
+    partitions = definitions.get_assets_def(cuts).partitions_def
+    assert {"2020-01-01", "2026-06-30"} <= set(partitions.get_partition_keys(datetime(2026, 7, 2, tzinfo=UTC)))
+
+
+def test_what_people_read_says_when_it_is_stale(specs):
+    for name in ("warehouse", "reports/efficacy"):
+        assert specs[name].freshness_policy is not None and "Stale after" in specs[name].description
+
+
+def test_what_is_broken_now_is_a_check_that_names_the_mend(definitions):
+    checks = {
+        (key.asset_key.to_user_string(), key.name): definitions.resolve_asset_graph().get_check_spec(key)
+        for key in definitions.resolve_asset_graph().asset_check_keys
+    }
+    for asset, name in (
+        ("raw/ledger", "no_rejected_files"),
+        ("raw/quarantine", "no_quarantined_rows"),
+        ("warehouse", "shows_the_newest_state"),
+    ):
+        assert "sher2 " in checks[asset, name].metadata["mend"] and not checks[asset, name].blocking
+
+
+@pytest.mark.parametrize("layer", ["raw", "marts", "ops", "metrics"])
+def test_columns_of_a_table_are_shown(specs, layer):
+    for name, spec in specs.items():
+        if name.startswith(f"{layer}/"):
+            assert spec.metadata["dagster/column_schema"].columns, name

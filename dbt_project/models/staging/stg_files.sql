@@ -17,13 +17,18 @@ with ledger as (
         cast(sequence as bigint) as delivery
     from {{ source('lake', 'ledger') }}
     {%- if var('cut', none) %}
-    -- a data cut knows only the files that had been received by its day
+    -- a data cut knows only what had been received before the end of its day, of what the lake held when it was frozen
     where
+        batch <= {{ var('cut')['through_batch'] }}
         {%- if var('cut')['received_from'] == 'filename' %}
-        coalesce({{ to_date('exported_on') }}, cast({{ utc('received_at') }} as date))
+        and case
+            when {{ to_date('exported_on') }} is not null
+                then {{ to_date('exported_on') }} <= cast('{{ var('cut')['on'] }}' as date)
+            else {{ utc('received_at') }} < cast('{{ var('cut')['received_before'] }}' as timestamp)
+        end
         {%- else %}
-        cast({{ utc('received_at') }} as date)
-        {%- endif %} <= cast('{{ var('cut')['on'] }}' as date)
+        and {{ utc('received_at') }} < cast('{{ var('cut')['received_before'] }}' as timestamp)
+        {%- endif %}
     {%- endif %}
 
 ),
