@@ -29,19 +29,20 @@ def published_parameters(connection: DuckDBPyConnection, database: str = "") -> 
 
 
 def published_study(connection: DuckDBPyConnection) -> Study | None:
-    """The protocol that a warehouse was published with; None where it does not say, or as an older version would."""
-    parameters = {key: json.loads(text) for key, text in published_parameters(connection).items()}
+    """The protocol that a warehouse was published with, without its sources (they take long to check, and what is
+    published is read already). None where it does not say, or as another version would."""
+    parameters = published_parameters(connection)
     if not parameters:
         return None
-    content: dict = {"sources": [parameters[f"sources.{name}"] for name in parameters["sources"]]}
-    for key, value in parameters.items():
+    content: dict = {}
+    for key, text in parameters.items():
         *path, name = key.split(".")
-        if key.startswith("sources"):
+        if (path or [name])[0] == "sources":
             continue
         section = content
         for part in path:
             section = section.setdefault(part, {})
-        section[name] = value
+        section[name] = json.loads(text)
     try:
         return Study.model_validate(content)
     except ValidationError:

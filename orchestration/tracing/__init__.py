@@ -9,15 +9,17 @@ import difflib
 from duckdb import DuckDBPyConnection
 
 from orchestration.errors import UserError
-from orchestration.evidence import raw_rows, row_lines, wrapped
+from orchestration.evidence import RowKey, raw_rows, row_lines, wrapped
+from orchestration.exports.records import RECORDS
+from orchestration.parameters import published_study
 from orchestration.settings import Settings
 from orchestration.study import Study
-from orchestration.tracing.endpoints import ENDPOINTS, Endpoints
-from orchestration.tracing.facts import Fact, SubjectTables, plain
+from orchestration.tracing.endpoints import ENDPOINTS, TIMES, Endpoints, check_endpoint
+from orchestration.tracing.facts import Fact, SubjectTables, keys, plain
 from orchestration.tracing.serum_her2 import serum_her2
 from orchestration.warehouse import connect
 
-__all__ = ["ENDPOINTS", "as_text", "trace"]
+__all__ = ["ENDPOINTS", "TIMES", "as_text", "trace"]
 
 
 def trace(
@@ -26,25 +28,32 @@ def trace(
     """Where the numbers of a subject come from.
 
     Args:
-        endpoint: one of ENDPOINTS; None: all, with best response, assessments, serum HER2 and findings beside them.
+        endpoint: one of ENDPOINTS; None: all times, with best response, assessments, serum HER2 and findings beside
+            them.
         evaluator: whose assessments; None: the study's evaluator.
 
     Returns:
         subject_id, evaluator, build_id, data_cutoff_on, notes, endpoints (list of facts); without an endpoint also
         subject, best_response, assessments, serum_her2 (facts) and findings. A fact is a dict: says (the step in
-        words), values, rows (raw rows: record, path, row_number, source ...), because (facts it rests on).
+        words), values (of an endpoint also its rule), rows (raw rows: record, path, row_number, source ...), because
+        (facts it rests on). An endpoint that the subject has not got says why. Of a subject whose row of demographics
+        has not come, only its waiting rows are told.
 
     Raises:
         UserError: no such subject, evaluator or endpoint, or nothing is published; says what exists.
     """
+    if endpoint is not None:
+        check_endpoint(endpoint)
     with connect(settings.warehouse, read_only=True) as connection:
-        _check_subject(connection, subject_id)
-        evaluator = _known_evaluator(connection, evaluator or study.response.evaluator)
+        publication, study = _publication(connection, study)
         tables = SubjectTables(connection, subject_id)
-        endpoints = Endpoints(tables, study, evaluator)
-        if endpoint is not None:
-            facts = {"endpoints": [endpoints.one(endpoint)]}
+        evaluator = _known_evaluator(connection, evaluator or study.response.evaluator)
+        if tables.row("marts.dim_subject") is None:
+            facts = {"endpoints": [_waiting(settings, tables, endpoint)]}
+        elif endpoint is not None:
+            facts = {"endpoints": [Endpoints(tables, study, evaluator).one(endpoint)]}
         else:
+            endpoints = Endpoints(tables, study, evaluator)
             facts = {
                 "endpoints": endpoints.all(),
                 "subject": endpoints.subject(),
@@ -54,7 +63,7 @@ def trace(
             }
         found = [fact for group in facts.values() for fact in (group if isinstance(group, list) else [group])]
         sources = raw_rows(settings, connection, {key for fact in found for key in fact.row_keys()})
-        content = {"subject_id": subject_id, "evaluator": evaluator} | _publication(connection, study)
+        content = {"subject_id": subject_id, "evaluator": evaluator} | publication
         content |= {name: _with_sources(group, sources) for name, group in facts.items()}
         if endpoint is None:
             names = ("kind", "detail", "severity")
@@ -68,12 +77,12 @@ def as_text(content: dict) -> str:
     lines += wrapped(f"build {content['build_id']}, data cut-off {content['data_cutoff_on']}")
     for note in content["notes"]:
         lines += wrapped(f"note: {note}", hanging=6)
-    is_summary = "best_response" in content
-    if is_summary:
-        lines += ["", *_fact_lines(content["subject"], depth=2, with_rows=False)]
+    if "best_response" not in content:
+        return "\n".join(lines + [line for fact in content["endpoints"] for line in ["", *_fact_lines(fact)]])
+    lines += ["", *_fact_lines(content["subject"], depth=2, with_rows=False)]
     for fact in content["endpoints"]:
-        lines += ["", *(_fact_lines(fact, depth=1, with_rows=False) if is_summary else _fact_lines(fact))]
-    return "\n".join(lines + _rest_of_summary(content) if is_summary else lines)
+        lines += ["", *_fact_lines(fact, depth=1, with_rows=False)]
+    return "\n".join(lines + _rest_of_summary(content))
 
 
 def _rest_of_summary(content: dict) -> list[str]:
@@ -85,16 +94,16 @@ def _rest_of_summary(content: dict) -> list[str]:
         lines += ["", "findings"]
     for finding in content["findings"]:
         lines += wrapped(f"{finding['severity']} {finding['kind']}: {finding['detail']}", 2, 2)
-    if content["endpoints"]:
-        names = ", ".join(fact["values"]["endpoint"] for fact in content["endpoints"])
-        hint = f"lesions and raw rows of one of {names}: sher2 trace {content['subject_id']} --endpoint NAME"
-        lines += ["", *wrapped(hint, hanging=2)]
-    return lines
+    hint = f"rule, lesions and raw rows of one of {', '.join(ENDPOINTS)}:"
+    hint += f" sher2 trace {content['subject_id']} --endpoint NAME"
+    return [*lines, "", *wrapped(hint, hanging=2)]
 
 
 def _fact_lines(fact: dict, indent: int = 0, *, depth: int = 99, with_rows: bool = True) -> list[str]:
     lines = wrapped(fact["says"], indent, 2)
     if with_rows:
+        if rule := fact["values"].get("rule"):
+            lines += wrapped(f"rule: {rule}", indent + 2, 2)
         for row in fact["rows"]:
             lines += row_lines(row, indent + 4)
     if depth:
@@ -107,18 +116,41 @@ def _with_sources(group: Fact | list[Fact], sources: dict) -> dict | list[dict]:
     return [fact.plain(sources) for fact in group] if isinstance(group, list) else group.plain(sources)
 
 
-def _check_subject(connection: DuckDBPyConnection, subject_id: str) -> None:
-    known = [row[0] for row in connection.execute("select subject_id from marts.dim_subject order by all").fetchall()]
-    if subject_id in known:
-        return
-    waiting = connection.execute(
-        "select distinct record from intermediate.int_subject_dates where subject_id = ? order by all", [subject_id]
-    ).fetchall()
-    if waiting:
-        records = ", ".join(row[0] for row in waiting)
-        raise UserError(f"trace: {subject_id} is known from {records} only; these rows wait for its row of subjects.")
-    near = ", ".join(difflib.get_close_matches(subject_id, known, n=3, cutoff=0)) or "none"
-    raise UserError(f"trace: no subject {subject_id!r} among the {len(known)} published; the nearest: {near}.")
+def _waiting(settings: Settings, tables: SubjectTables, endpoint: str | None) -> Fact:
+    """The rows of a subject that no row of demographics has come for.
+
+    Raises:
+        UserError: there are none either.
+    """
+    rows = {record: tables.staged(record) for record in RECORDS if record != "subjects"}
+    facts = [Fact(f"{record}, rows {len(found)}", rows=keys(record, found)) for record, found in rows.items() if found]
+    quarantined = _quarantined(settings, tables)
+    if not facts:
+        raise _unknown(tables, quarantined)
+    told = f"{endpoint}: none, {tables.subject_id}" if endpoint else tables.subject_id
+    told += f" is known from {', '.join(record for record, found in rows.items() if found)} only; these rows wait for"
+    told += " its row of subjects and count as soon as that arrives"
+    return Fact(told, {"endpoint": endpoint} if endpoint else {}, because=[*facts, *quarantined])
+
+
+def _quarantined(settings: Settings, tables: SubjectTables) -> list[Fact]:
+    """Rows of the subject that were set apart: the row that is missed may be among them."""
+    rows = tables.query("select record, file_id, row_number, message from ops.quarantine where record is not null")
+    messages = {RowKey(row.record, row.file_id, row.row_number): row.message for row in rows}
+    sources = raw_rows(settings, tables.connection, messages)
+    return [
+        Fact(f"quarantined: {messages[key]}", rows=[key])
+        for key in sorted(sources)
+        if sources[key]["subject_id"] == tables.subject_id
+    ]
+
+
+def _unknown(tables: SubjectTables, quarantined: list[Fact]) -> UserError:
+    if quarantined:
+        return UserError(f"trace: {tables.subject_id} has rows in quarantine only, the first {quarantined[0].says}")
+    known = [row.subject_id for row in tables.query("select subject_id from marts.dim_subject order by all")]
+    near = ", ".join(difflib.get_close_matches(tables.subject_id, known, n=3, cutoff=0)) or "none"
+    return UserError(f"trace: no subject {tables.subject_id!r} among the {len(known)} published; the nearest: {near}.")
 
 
 def _known_evaluator(connection: DuckDBPyConnection, name: str) -> str:
@@ -129,10 +161,13 @@ def _known_evaluator(connection: DuckDBPyConnection, name: str) -> str:
     return name.upper()
 
 
-def _publication(connection: DuckDBPyConnection, study: Study) -> dict:
+def _publication(connection: DuckDBPyConnection, study: Study) -> tuple[dict, Study]:
+    """What is published, and the protocol that it was published with; today's where it does not say."""
     build_id, study_hash, cutoff_on = connection.execute(
         "select build_id, study_hash, data_cutoff_on from ops.publications order by published_at desc limit 1"
     ).fetchone()
-    note = "study.yaml has changed since this build; thresholds in words are those of now. Publish it: sher2 run"
-    notes = [note] if study_hash != study.study_hash else []
-    return {"build_id": build_id, "data_cutoff_on": plain(cutoff_on), "notes": notes}
+    told, notes = published_study(connection), []
+    if study_hash != study.study_hash:
+        by = "those of now" if told is None else "those that it was published with"
+        notes.append(f"study.yaml has changed since this build; parameters in words are {by}. Publish it: sher2 run")
+    return {"build_id": build_id, "data_cutoff_on": plain(cutoff_on), "notes": notes}, told or study

@@ -1,15 +1,25 @@
-"""Endpoints of a subject: the dates that they start and end with, and what those dates rest on."""
+"""Endpoints of a subject: the dates that they start and end with, the responses they are the best of, and the rule."""
 
 from functools import cached_property
 from types import SimpleNamespace
 
 from orchestration.errors import UserError
 from orchestration.study import Study
-from orchestration.tracing.facts import Fact, SubjectTables, keys, picked, rounded
+from orchestration.tracing.facts import Fact, SubjectTables, picked, rounded
 from orchestration.tracing.responses import Responses
+from orchestration.tracing.rules import OTHER_RULES, rule_of
+from orchestration.tracing.serum_her2 import serum_her2
+from orchestration.tracing.timeline import Timeline
 
-ENDPOINTS = ("PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR")
-_OTHER_RULES = {"fda": "ema", "ema": "fda"}
+TIMES = ("PFS", "PFS_OTHER_RULES", "OS", "DOR", "DOR_UNCONFIRMED", "TTR")
+ENDPOINTS = (*TIMES, "BOR", "CBOR", "SHER2")
+"""CBOR: the confirmed best overall response. SHER2: serum HER2 and its changes."""
+
+
+def check_endpoint(name: str) -> None:
+    """Raises UserError where there is no such endpoint; says which there are."""
+    if name not in ENDPOINTS:
+        raise UserError(f"trace: no endpoint {name!r}; there are: {', '.join(ENDPOINTS)}.")
 
 
 class Endpoints:
@@ -18,31 +28,37 @@ class Endpoints:
         self._study = study
         self._evaluator = evaluator
         self.responses = Responses(tables, study, evaluator)
+        self.timeline = Timeline(tables, study)
 
     def one(self, name: str) -> Fact:
-        """
-        Raises:
-            UserError: there is no such endpoint, or the subject has none; says what exists.
-        """
-        if name not in ENDPOINTS:
-            raise UserError(f"trace: no endpoint {name!r}; there are: {', '.join(ENDPOINTS)}.")
-        if row := self._outcomes.get(name):
-            return self._endpoint(row)
-        subject_id, known = self._tables.subject_id, ", ".join(self._outcomes)
-        if known:
-            raise UserError(f"trace: {subject_id} has no {name} by {self._evaluator}; it has: {known}.")
-        raise UserError(f"trace: {subject_id} was not treated, so it has no endpoints. See: sher2 trace {subject_id}")
+        """An endpoint of ENDPOINTS with its rule; one that the subject has not got says why."""
+        if name == "SHER2":
+            fact = serum_her2(self._tables)
+        elif not self.timeline.row.is_treated:
+            told = f"{name}: none, the subject was not treated"
+            fact = Fact(told, because=[*self.timeline.why_untreated(), self.timeline.data_cutoff()])
+        elif name in ("BOR", "CBOR"):
+            fact = self._best(is_confirmed=name == "CBOR")
+        elif row := self._outcomes.get(name):
+            fact = self._time(row)
+        else:
+            is_confirmed = name == "DOR" or (name == "TTR" and self._study.response.confirm_days > 0)
+            lacking = f"no {'confirmed ' if is_confirmed else ''}response"
+            fact = Fact(f"{name}: none, there is {lacking}", because=[self._best(is_confirmed=is_confirmed)])
+        fact.values = {"endpoint": name, "rule": rule_of(name, self._study)} | fact.values
+        return fact
 
     def all(self) -> list[Fact]:
-        return [self._endpoint(row) for row in self._outcomes.values()]
+        """The times that the subject has got."""
+        return [self.one(name) for name in self._outcomes]
 
     def subject(self) -> Fact:
         """Analysis sets and the dates that endpoints start and end with."""
-        row = self._tables.row("marts.dim_subject")
-        facts = [self._start()] if self._timeline.is_treated else []
-        facts += self._departures()
-        facts += [self._new_therapy()] if row.new_therapy_on else []
-        facts += [self._death() if row.death_on else self._last_alive()]
+        row, timeline = self._tables.row("marts.dim_subject"), self.timeline
+        facts = [timeline.start()] if timeline.row.is_treated else timeline.why_untreated()
+        facts += timeline.departures()
+        facts += [timeline.new_therapy()] if row.new_therapy_on else []
+        facts += [timeline.death() if row.death_on else timeline.last_alive()]
         sets = [name for name in ("in_treated", "in_efficacy", "in_response_evaluable") if getattr(row, name)]
         told = (
             f"tumour HER2 {row.her2_status}, site {row.site_id or 'unknown'}, analysis sets {', '.join(sets) or 'none'}"
@@ -50,6 +66,7 @@ class Endpoints:
         return Fact(told, vars(row), because=facts)
 
     def best_response(self) -> Fact:
+        """Both best responses and the best change of the sum, with the assessments that decided."""
         best = self._tables.row("marts.fct_best_response", evaluator=self._evaluator)
         if best is None:
             return Fact("best overall response: none, the subject was not treated")
@@ -65,18 +82,38 @@ class Endpoints:
         values = {name: value for name, value in vars(best).items() if name not in {"subject_id", "evaluator"}}
         return Fact(told, values, because=facts)
 
-    # --- endpoints -------------------------------------------------------------------------------------------------
+    # --- best responses --------------------------------------------------------------------------------------------
+
+    def _best(self, *, is_confirmed: bool) -> Fact:
+        best = self._tables.row("marts.fct_best_response", evaluator=self._evaluator)
+        prefix = "confirmed_" if is_confirmed else ""
+        response, on = (getattr(best, f"{prefix}best_overall_response{ending}") for ending in ("", "_on"))
+        facts = [self.timeline.start()]
+        if on:
+            facts.append(self.responses.on(on, "decided at"))
+        confirmer = self._tables.row("intermediate.int_confirmation", evaluator=self._evaluator, assessed_on=on)
+        if is_confirmed and confirmer and confirmer.is_confirmed and confirmer.confirmed_by_on:
+            facts.append(self.responses.on(confirmer.confirmed_by_on, "confirmed by"))
+        considered = self.responses.considered(is_confirmed=is_confirmed)
+        if considered:
+            facts.append(Fact(f"assessments that count: {len(considered)}", because=considered))
+        else:
+            others = self.responses.all_briefly()
+            facts.append(Fact(f"no assessment counts; there are {len(others)}", because=others))
+        if self.timeline.row.new_therapy_on and self._study.response.stop_at_new_therapy:
+            facts.append(self.timeline.new_therapy())
+        name = "confirmed best overall response" if is_confirmed else "best overall response"
+        values = {"best_overall_response": response, "best_overall_response_on": on}
+        return Fact(f"{name}: {response}{f' on {on}' if on else ''}", values, because=facts)
+
+    # --- times -----------------------------------------------------------------------------------------------------
 
     @cached_property
     def _outcomes(self) -> dict[str, SimpleNamespace]:
         rows = {row.endpoint: row for row in self._tables.rows("marts.fct_time_to_event", evaluator=self._evaluator)}
-        return {name: rows[name] for name in ENDPOINTS if name in rows}
+        return {name: rows[name] for name in TIMES if name in rows}
 
-    @cached_property
-    def _timeline(self) -> SimpleNamespace:
-        return self._tables.row("intermediate.int_subject_timeline")
-
-    def _endpoint(self, row: SimpleNamespace) -> Fact:
+    def _time(self, row: SimpleNamespace) -> Fact:
         because = self._because(row)
         what = f"event, {row.event_description}" if row.is_event else f"censored, {row.censoring_reason}"
         derived = self._tables.row("intermediate.int_endpoints", evaluator=self._evaluator, endpoint=row.endpoint)
@@ -85,33 +122,30 @@ class Endpoints:
         return Fact(
             f"{row.endpoint}: {row.duration_days} days ({rounded(row.duration_months)} months), {row.start_on} to"
             f" {row.end_on}: {what}",
-            picked(
-                row,
-                "endpoint start_on end_on duration_days duration_months is_event event_description censoring_reason",
-            ),
+            picked(row, "start_on end_on duration_days duration_months is_event event_description censoring_reason"),
             because=because,
         )
 
     def _because(self, row: SimpleNamespace) -> list[Fact]:
-        rules = self._study.endpoints.pfs.rules
+        rules, start = self._study.endpoints.pfs.rules, self.timeline.start
         match row.endpoint:
             case "PFS":
-                return [self._start(), *self._progression_or_censoring(rules)]
+                return [start(), *self._progression_or_censoring(rules)]
             case "PFS_OTHER_RULES":
-                return [self._start(), *self._progression_or_censoring(_OTHER_RULES[rules])]
+                return [start(), *self._progression_or_censoring(OTHER_RULES[rules])]
             case "OS":
-                return [self._start(), *self._death_or_censoring()]
+                return [start(), *self._death_or_censoring()]
             case "TTR":
                 is_confirmed = self._study.response.confirm_days > 0
-                return [self._start(), *self.responses.response_from(row.end_on, is_confirmed=is_confirmed)]
+                return [start(), *self.responses.response_from(row.end_on, is_confirmed=is_confirmed)]
             case _:
                 response = self.responses.response_from(row.start_on, is_confirmed=row.endpoint == "DOR")
                 return [*response, *self._progression_or_censoring(rules)]
 
     def _death_or_censoring(self) -> list[Fact]:
-        if self._timeline.death_on:
-            return [self._death("end, ")]
-        return [self._last_alive("end, "), *self._departures(), self._data_cutoff()]
+        if self.timeline.row.death_on:
+            return [self.timeline.death("end, ")]
+        return [self.timeline.last_alive("end, "), *self.timeline.departures(), self.timeline.data_cutoff()]
 
     def _progression_or_censoring(self, rules: str) -> list[Fact]:
         """What ends progression-free survival, and what else happened that did not."""
@@ -132,14 +166,14 @@ class Endpoints:
             facts = [Fact(f"end {outcome.end_on}: the start, as {why}", because=self.responses.all_briefly())]
         if outcome.event_on:
             facts.append(self._uncounted_event(outcome, lacks_baseline))
-        if self._timeline.new_therapy_on and self._timeline.new_therapy_on == outcome.cut_on:
-            facts.append(self._new_therapy())
-        return [*facts, *self._departures(), self._data_cutoff()]
+        if self.timeline.row.new_therapy_on and self.timeline.row.new_therapy_on == outcome.cut_on:
+            facts.append(self.timeline.new_therapy())
+        return [*facts, *self.timeline.departures(), self.timeline.data_cutoff()]
 
     def _event(self, outcome: SimpleNamespace, label: str = "") -> Fact:
         if outcome.event_on == outcome.progression_on:
             return self.responses.on(outcome.progression_on, f"{label}first progressive disease")
-        return self._death(label)
+        return self.timeline.death(label)
 
     def _uncounted_event(self, outcome: SimpleNamespace, lacks_baseline: bool) -> Fact:
         if outcome.event_on > outcome.cut_on:
@@ -162,84 +196,3 @@ class Endpoints:
             )
         values = {"event_on": outcome.event_on}
         return Fact(f"the event of {outcome.event_on} is not counted: {why}", values, because=[self._event(outcome)])
-
-    # --- dates -----------------------------------------------------------------------------------------------------
-
-    def _start(self) -> Fact:
-        timeline = self._timeline
-        values = {"start_on": timeline.start_on}
-        if self._study.endpoints.start == "enrolment" and timeline.start_on == timeline.enrolled_on:
-            rows = keys("subjects", self._tables.staged("subjects", field="enrolled_on"))
-            rows = rows or keys("dispositions", self._tables.staged("dispositions", occurred_on=timeline.start_on))
-            return Fact(f"start {timeline.start_on}: enrolment", values, rows)
-        doses = self._tables.rows("intermediate.int_doses", dosed_on=timeline.first_dose_on)
-        drugs = sorted({dose.treatment for dose in doses})
-        given = self._tables.staged("exposures", start_on=timeline.first_dose_on)
-        rows = [row for row in given if row.treatment in drugs]
-        return Fact(f"start {timeline.start_on}: first dose of {', '.join(drugs)}", values, keys("exposures", rows))
-
-    def _death(self, label: str = "") -> Fact:
-        timeline, chosen = self._timeline, self._tables.row("intermediate.int_deaths")
-        reports = [
-            *(
-                ("subjects", row, f"demographics: died on {row.field_value or 'several days, a conflict'}")
-                for row in self._tables.staged("subjects", field="death_on")
-            ),
-            *(
-                ("dispositions", row, f"disposition: {row.term} on {row.occurred_on}")
-                for row in self._tables.staged("dispositions", is_death=True)
-            ),
-            *(
-                ("survival_status", row, f"survival status: {row.status} when asked on {row.assessed_on}")
-                for row in self._tables.staged("survival_status", status="DEAD")
-            ),
-        ]
-        how = ", completed from a partial date" if chosen.is_imputed else ""
-        how += ", moved to the last day known alive" if chosen.death_on != timeline.death_on else ""
-        return Fact(
-            f"{label}death on {timeline.death_on}{how}",
-            {"death_on": timeline.death_on, "is_imputed": chosen.is_imputed},
-            because=[Fact(told, rows=keys(record, [row])) for record, row, told in reports],
-        )
-
-    def _last_alive(self, label: str = "") -> Fact:
-        on = self._timeline.last_alive_on
-        if on is None:
-            return Fact(f"{label}the subject is known alive at no date", {"last_alive_on": None})
-        facts = []
-        for seen in self._tables.rows("intermediate.int_subject_dates", on_date=on, is_known_alive=True):
-            column = "field" if seen.record == "subjects" else seen.field
-            rows = self._tables.staged(seen.record, **{column: seen.field if seen.record == "subjects" else on})
-            rows = [row for row in rows if not getattr(row, "is_death", False) and getattr(row, "status", "") != "DEAD"]
-            facts.append(Fact(f"{seen.record}.{seen.field}, rows {len(rows)}", rows=keys(seen.record, rows)))
-        return Fact(f"{label}last known alive on {on}", {"last_alive_on": on}, because=facts)
-
-    def _new_therapy(self) -> Fact:
-        chosen = self._tables.row("intermediate.int_new_therapies")
-        (row,) = self._tables.staged("therapies", _file_id=chosen._file_id, _row_number=chosen._row_number)
-        how = ", completed from a partial date" if row.is_started_on_imputed else ""
-        return Fact(
-            f"new anticancer therapy {row.treatment} ({row.category}) from {row.started_on}{how}",
-            {"new_therapy_on": row.started_on, "treatment": row.treatment, "category": row.category},
-            keys("therapies", [row]),
-        )
-
-    def _departures(self) -> list[Fact]:
-        """The end of treatment or study, and leaving the study where that came on another day."""
-        facts = []
-        on, reason = self._timeline.discontinued_on, self._timeline.discontinuation_reason
-        if on:
-            rows = keys("dispositions", self._tables.staged("dispositions", occurred_on=on, term=reason))
-            values = {"discontinued_on": on, "discontinuation_reason": reason}
-            facts.append(Fact(f"treatment or study ended on {on}: {reason}", values, rows))
-        left = self._tables.row("intermediate.int_study_exits")
-        if left and left.exited_on != on:
-            rows = keys("dispositions", self._tables.staged("dispositions", occurred_on=left.exited_on))
-            values = {"exited_on": left.exited_on, "exit_reason": left.exit_reason}
-            facts.append(Fact(f"left the study on {left.exited_on}: {left.exit_reason}", values, rows))
-        return facts
-
-    def _data_cutoff(self) -> Fact:
-        (cutoff,) = self._tables.query("select cutoff_on, is_declared from intermediate.int_data_cutoff")
-        how = "declared in study.yaml" if cutoff.is_declared else "the last date in the data"
-        return Fact(f"data cut-off {cutoff.cutoff_on}, {how}", {"data_cutoff_on": cutoff.cutoff_on})

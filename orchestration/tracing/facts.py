@@ -47,7 +47,7 @@ class SubjectTables:
 
     def __init__(self, connection: DuckDBPyConnection, subject_id: str):
         self.subject_id = subject_id
-        self._connection = connection
+        self.connection = connection
         self._read: dict[str, list[SimpleNamespace]] = {}
 
     def rows(self, table: str, **where) -> list[SimpleNamespace]:
@@ -66,7 +66,7 @@ class SubjectTables:
         return self.rows("staging.stg_subject_values" if record == "subjects" else f"staging.stg_{record}", **where)
 
     def query(self, sql: str, parameters: Iterable = ()) -> list[SimpleNamespace]:
-        cursor = self._connection.execute(sql, list(parameters))
+        cursor = self.connection.execute(sql, list(parameters))
         names = [item[0] for item in cursor.description]
         return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 

@@ -38,6 +38,31 @@ class Responses:
         facts = [self.on(day, "first confirmed response")]
         return facts + ([self.on(confirmation.confirmed_by_on, "confirmed by")] if confirmation.confirmed_by_on else [])
 
+    def considered(self, *, is_confirmed: bool) -> list[Fact]:
+        """The assessments that the best response is the best of, a line each: what each counts as, and why."""
+        classes = self._tables.rows("intermediate.int_best_response_classes", evaluator=self._evaluator)
+        facts = []
+        for row in sorted(classes, key=lambda row: row.response_no):
+            fact = self.on(row.assessed_on, "", is_brief=True)
+            counted = row.confirmed_class if is_confirmed else row.unconfirmed_class
+            fact.says += f"; {row.days_from_reference} days after the first dose"
+            if is_confirmed and row.overall_response in ("CR", "PR"):
+                fact.says += f", {self._confirmation_words(row)}"
+            if counted != row.overall_response:
+                fact.says += f", counts as {counted}"
+            fact.values["counts_as"] = counted
+            facts.append(fact)
+        return facts
+
+    def _confirmation_words(self, row: SimpleNamespace) -> str:
+        confirmation = self._tables.row(
+            "intermediate.int_confirmation", evaluator=self._evaluator, response_no=row.response_no
+        )
+        by_on = confirmation.confirmed_by_on
+        if confirmation.is_confirmed:
+            return f"confirmed on {by_on}" if by_on else "no confirmation is asked for"
+        return f"not confirmed on {by_on} for what lies between" if by_on else "not confirmed by any later one"
+
     # --- looking up ------------------------------------------------------------------------------------------------
 
     def _at(self, table: str, read: SimpleNamespace, **where) -> SimpleNamespace | None:

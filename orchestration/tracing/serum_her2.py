@@ -7,7 +7,7 @@ from orchestration.tracing.facts import Fact, SubjectTables, keys, picked, round
 
 def serum_her2(tables: SubjectTables) -> Fact:
     samples = tables.rows("marts.fct_her2_delta")
-    samples.sort(key=lambda row: (row.collected_on, str(row.collected_at), row.sample_id))
+    samples.sort(key=lambda row: (row.collected_on, str(row.collected_at), row.sample_id, row.laboratory or ""))
     baseline = next((row for row in samples if row.is_baseline), None)
     told = (
         f"baseline {rounded(baseline.baseline_ng_ml)} ng/mL of {baseline.collected_on}" if baseline else "no baseline"

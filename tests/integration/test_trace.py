@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 
 import pytest
@@ -12,24 +13,31 @@ import pytest
 from orchestration.errors import UserError
 from orchestration.simulate import write_study
 from orchestration.study import load_study
-from orchestration.tracing import ENDPOINTS, as_text, trace
+from orchestration.tracing import ENDPOINTS, TIMES, as_text, trace
 from tests.conftest import Home, make_home
 
+DAY_FORMATS = ("%Y-%m-%d", "%d-%b-%Y", "%d.%m.%Y", "%Y/%m/%d")
 
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory) -> Home:
+
+@pytest.fixture(scope="module", params=["sdtm", "site"])
+def simulated(request, tmp_path_factory) -> Home:
     home = make_home(tmp_path_factory.mktemp("simulated"))
-    write_study(home.settings.landing, 30, 5)
+    write_study(home.settings.landing, 60, 5, layout=request.param)
     home.run()
     return home
 
 
 @pytest.fixture(scope="module")
 def traced(simulated) -> dict[str, dict]:
-    """What trace says of every subject."""
+    """What trace says of every subject; its best responses under `best`."""
     study = load_study(simulated.settings.study_file)
     subjects = [row["subject_id"] for row in simulated.sql("select subject_id from marts.dim_subject order by all")]
-    return {subject: trace(simulated.settings, study, subject) for subject in subjects}
+
+    def of(subject: str) -> dict:
+        best = {name: trace(simulated.settings, study, subject, name)["endpoints"][0] for name in ("BOR", "CBOR")}
+        return trace(simulated.settings, study, subject) | {"best": best}
+
+    return {subject: of(subject) for subject in subjects}
 
 
 def facts_of(fact: dict) -> Iterator[dict]:
@@ -44,7 +52,27 @@ def rows_of(fact: dict) -> list[dict]:
 
 def says_day(row: dict, day: str) -> bool:
     """Whether a field of the untouched row is that day, or a partial date that was completed to it."""
-    return any(text[:10] == day or (len(text) in {4, 7} and day.startswith(text)) for text in row["source"].values())
+
+    def is_it(text: str) -> bool:
+        for pattern in DAY_FORMATS:
+            try:
+                return datetime.strptime(re.split("[T ]", text, maxsplit=1)[0], pattern).date().isoformat() == day
+            except ValueError:
+                continue
+        return len(text) in {4, 7} and day.startswith(text)
+
+    return any(is_it(text) for text in row["source"].values() if text)
+
+
+@cache
+def rows_in(path) -> list[dict]:
+    """The rows of a simulated export, read without anything of ours."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252")
+    return list(csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.splitlines()[0] else ","))
 
 
 def endpoints(traced: dict[str, dict], name: str) -> list[dict]:
@@ -61,27 +89,64 @@ def test_every_endpoint_of_every_subject_is_traced(simulated, traced):
         for fact in content["endpoints"]
     }
     assert told == {tuple(row.values()) for row in rows}
-    assert {row["endpoint"] for row in rows} == set(ENDPOINTS)
+    assert {row["endpoint"] for row in rows} == set(TIMES)
 
 
 def test_every_raw_row_stands_in_the_export_as_it_is_shown(simulated, traced):
-    @cache
-    def rows_in(path: str) -> list[dict]:
-        text = (simulated.settings.landing / path).read_bytes().decode("utf-8-sig")
-        return list(csv.DictReader(io.StringIO(text)))
-
     shown = {
         (row["path"], row["row_number"]): row
         for content in traced.values()
-        for fact in [*content["endpoints"], content["subject"], content["best_response"], content["serum_her2"]]
+        for fact in [
+            *content["endpoints"], *content["best"].values(), content["subject"], content["best_response"],
+            content["serum_her2"],
+        ]
         for row in rows_of(fact)
-    }
+    }  # fmt: skip
     assert len(shown) > 500
     for (path, number), row in shown.items():
-        assert row["source"] == rows_in(path)[number - 1]
+        assert row["source"] == rows_in(simulated.settings.landing / path)[number - 1]
 
 
-@pytest.mark.parametrize("name", ENDPOINTS)
+def test_every_best_response_is_traced_to_the_assessments_that_count(simulated, traced):
+    rows = simulated.sql("select * from marts.fct_best_response where evaluator = 'INVESTIGATOR'")
+    assert len(rows) > 40
+    for row in rows:
+        best = traced[row["subject_id"]]["best"]
+        for name, prefix in (("BOR", ""), ("CBOR", "confirmed_")):
+            fact = best[name]
+            response, on = row[f"{prefix}best_overall_response"], row[f"{prefix}best_overall_response_on"]
+            assert fact["says"].endswith(f"response: {response}" + (f" on {on}" if on else ""))
+            counted = [
+                (part["values"]["counts_as"], part["values"]["assessed_on"])
+                for part in facts_of(fact)
+                if "counts_as" in part["values"]
+            ]
+            if not on:
+                assert response == "MISSING" and not counted
+                continue
+            assert (response, on) in counted
+            assert min(day for value, day in counted if value == response) == on
+            assert any(says_day(source, on) for source in rows_of(fact) if source["record"].startswith("tumor_"))
+
+
+def test_a_confirmed_response_leads_to_the_assessment_that_confirms_it(traced):
+    confirmed = [content["best"]["CBOR"] for content in traced.values()]
+    confirmed = [fact for fact in confirmed if fact["values"].get("best_overall_response") in ("CR", "PR")]
+    assert confirmed
+    for fact in confirmed:
+        (by,) = [part for part in fact["because"] if part["says"].startswith("confirmed by")]
+        on, by_on = fact["values"]["best_overall_response_on"], by["values"]["assessed_on"]
+        assert (date.fromisoformat(by_on) - date.fromisoformat(on)).days >= 28
+        assert by["values"]["overall_response"] in ("CR", "PR")
+
+
+def test_every_endpoint_states_its_rule(traced):
+    for content in traced.values():
+        for fact in [*content["endpoints"], *content["best"].values()]:
+            assert fact["values"]["rule"]
+
+
+@pytest.mark.parametrize("name", TIMES)
 def test_start_and_end_of_an_endpoint_are_found_in_the_rows_that_it_names(traced, name):
     for fact in endpoints(traced, name):
         rows = rows_of(fact)
@@ -126,6 +191,7 @@ def test_a_death_leads_to_every_row_that_reports_it(traced):
     for fact in deaths:
         (end,) = [part for part in fact["because"] if part["says"].startswith("end, death on")]
         assert {"subjects", "dispositions"} <= {row["record"] for row in rows_of(end)}
+        assert rows_of(end)
         assert all(says_day(row, fact["values"]["end_on"]) for row in rows_of(end) if row["record"] == "subjects")
 
 
@@ -164,9 +230,21 @@ def test_every_serum_her2_sample_has_its_raw_row(simulated, traced):
     assert len(samples) == simulated.value("select count(*) from marts.fct_her2_delta")
     for fact in samples:
         values = fact["values"]
-        assert fact["rows"] and all(row["source"]["LBREFID"] == values["sample_id"] for row in fact["rows"])
-        if values["value_ng_ml"] is not None and fact["rows"][0]["source"]["LBORRESU"] == "ng/mL":
-            assert float(fact["rows"][0]["source"]["LBORRES"].lstrip("<>")) == pytest.approx(values["value_ng_ml"])
+        assert fact["rows"]
+        for row in fact["rows"]:
+            cells = row["source"]
+            sample_id, value, unit = (
+                next(cells[name] for name in names if name in cells) for names in LABORATORY_HEADINGS
+            )
+            assert sample_id == values["sample_id"]
+            if values["value_ng_ml"] is not None and unit in ("ng/mL", "ng/ml", "µg/L"):  # all the same
+                number = float(value.lstrip("<> ").replace(",", "."))
+                assert number == pytest.approx(values["value_ng_ml"])
+
+
+LABORATORY_HEADINGS = (
+    ("LBREFID", "Auftrag", "accession"), ("LBORRES", "Ergebnis", "result"), ("LBORRESU", "Einheit", "units"),
+)  # fmt: skip
 
 
 def test_text_fits_100_columns_and_names_file_and_row(simulated, traced):
@@ -174,7 +252,7 @@ def test_text_fits_100_columns_and_names_file_and_row(simulated, traced):
         assert max(map(len, as_text(content).splitlines())) <= 100
     subject = next(subject for subject, content in traced.items() if content["endpoints"])
     done = simulated.sher2("trace", subject, "--endpoint", "OS")
-    assert done.returncode == 0 and "csv, row " in done.stdout and f"USUBJID={subject}" in done.stdout
+    assert done.returncode == 0 and "csv, row " in done.stdout and f"={subject}" in done.stdout
 
 
 def test_json_of_one_endpoint_holds_nothing_else(simulated, traced):
@@ -185,22 +263,41 @@ def test_json_of_one_endpoint_holds_nothing_else(simulated, traced):
 
 
 def test_what_does_not_exist_is_answered_with_what_does(simulated, traced):
-    untreated = next(subject for subject, content in traced.items() if not content["endpoints"])
-    no_response = next(
-        subject
-        for subject, content in traced.items()
-        if {fact["values"]["endpoint"] for fact in content["endpoints"]} == {"PFS", "PFS_OTHER_RULES", "OS"}
-    )
+    subject = next(iter(traced))
     cases = [
         (["NOBODY"], "the nearest: "),
-        ([no_response, "--endpoint", "ORR"], "there are: PFS, PFS_OTHER_RULES, OS, DOR, DOR_UNCONFIRMED, TTR"),
-        ([no_response, "--endpoint", "DOR"], "it has: PFS, PFS_OTHER_RULES, OS"),
-        ([untreated, "--endpoint", "PFS"], "was not treated"),
-        ([no_response, "--evaluator", "NOBODY"], "there are: INVESTIGATOR"),
+        ([subject, "--endpoint", "ORR"], f"there are: {', '.join(ENDPOINTS)}"),
+        ([subject, "--evaluator", "NOBODY"], "there are: INVESTIGATOR"),
     ]
     for arguments, answer in cases:
         done = simulated.sher2("trace", *arguments)
         assert (done.returncode, done.stdout) == (2, "") and answer in done.stderr and "Traceback" not in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_who_has_no_response_is_told_why_there_is_no_duration(simulated, traced):
+    study = load_study(simulated.settings.study_file)
+    subject = next(
+        subject
+        for subject, content in traced.items()
+        if content["best_response"]["values"].get("best_overall_response") in ("SD", "PD")
+    )
+    for name, lacking in (("DOR", "confirmed response"), ("DOR_UNCONFIRMED", "response"), ("TTR", "confirmed response")):
+        (fact,) = trace(simulated.settings, study, subject, name)["endpoints"]
+        assert fact["says"] == f"{name}: none, there is no {lacking}"
+        assert any("counts_as" in part["values"] for part in facts_of(fact))
+
+
+def test_who_was_not_treated_is_told_why(simulated, traced):
+    study = load_study(simulated.settings.study_file)
+    untreated = [subject for subject, content in traced.items() if not content["endpoints"]]
+    assert untreated
+    for subject in untreated:
+        for name in ENDPOINTS[:-1]:
+            (fact,) = trace(simulated.settings, study, subject, name)["endpoints"]
+            assert fact["says"] == f"{name}: none, the subject was not treated"
+            assert fact["because"][0]["says"].startswith("no exposure is recorded")
+        assert "disposition: " in as_text(traced[subject])
 
 
 def test_without_a_publication_trace_says_what_to_do(home):
@@ -240,10 +337,15 @@ def new_lesion(subject: str, name: str, day: int, value: str) -> dict:
     return row | {"assessed_on": on(day), "visit_name": f"DAY {day}"}
 
 
+def disposition(subject: str, term: str, day: int) -> dict:
+    return {"subject_id": subject, "category": "DISPOSITION EVENT", "term": term, "occurred_on": on(day)}
+
+
 @pytest.fixture(scope="module")
 def corners(tmp_path_factory) -> Home:
     home = make_home(tmp_path_factory.mktemp("corners"), {"study": {"drugs": ["T-DXD"], "data_cutoff": on(500)}})
-    subjects = ("MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT", "READERS")
+    subjects = ("MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT", "READERS", "MONTH")
+    odd = ("NO DOSE", "OTHER DRUG", "SCREENED")
     others = [name for name in subjects if name not in {"NO BASELINE", "READERS"}]
     first, second = ({"evaluator": "INDEPENDENT ASSESSOR", "reader": name} for name in ("R1", "R2"))
     second |= {"accepted": "Y"}
@@ -255,12 +357,40 @@ def corners(tmp_path_factory) -> Home:
     }
     home.drop(
         "clinical/subjects.csv",
-        table(*({"subject_id": name, "death_on": "2025-06" if name == "PARTIAL" else ""} for name in subjects)),
+        table(
+            *({"subject_id": name, "death_on": "2025-06" if name == "PARTIAL" else ""} for name in (*subjects, *odd)),
+            {"subject_id": "MISREAD", "death_on": "yesterday"},
+        ),
     )
     home.drop(
         "clinical/exposures.csv",
-        table(*({"subject_id": name, "treatment": "T-DXd", "dose": "5.4", "start_on": on(0)} for name in subjects)),
+        table(
+            *({"subject_id": name, "treatment": "T-DXd", "dose": "5.4", "start_on": on(0)} for name in subjects),
+            {"subject_id": "NO DOSE", "treatment": "T-DXd", "dose": "0", "start_on": on(0)},
+            {"subject_id": "OTHER DRUG", "treatment": "CAPECITABINE", "start_on": on(0)},
+        ),
     )
+    home.drop(
+        "clinical/dispositions.csv",
+        table(
+            disposition("SCREENED", "SCREEN FAILURE", -2), disposition("NODE", "ADVERSE EVENT", 60),
+            disposition("NODE", "LOST TO FOLLOW-UP", 60), disposition("SPLIT", "PHYSICIAN DECISION", 60),
+            disposition("SPLIT", "WITHDRAWAL BY SUBJECT", 70),
+        ),
+    )  # fmt: skip
+    home.drop(
+        "clinical/visits.csv",
+        table({"subject_id": "MONTH", "visit_name": "DAY 90", "visit_on": on(90)}),
+    )
+    home.drop(
+        "lab/samples.csv",
+        table(
+            {
+                "subject_id": "ONLY LAB", "sample_id": "L1", "analyte": "SERUM HER2", "value": "20", "unit": "ng/mL",
+                "collected_at": on(3), "specimen": "SERUM",
+            }
+        ),
+    )  # fmt: skip
     home.drop(
         "clinical/therapies.csv",
         table(
@@ -287,6 +417,7 @@ def corners(tmp_path_factory) -> Home:
             size("NODE", "N1", -3, 16) | {"test": "LPERP"}, size("NODE", "N1", 42, 6) | {"test": "LPERP"},
             size("NODE", "T1", 42, "ABSENT"),
             size("NO BASELINE", "T1", 42, 20),
+            size("MONTH", "T1", 90, 20) | {"assessed_on": on(90)[:7]},
             *(size("READERS", "T1", day, value) | first for day, value in ((-3, 20), (42, 40))),
             *(size("READERS", "T1", day, value) | second for day, value in ((-3, 30), (42, 18))),
         ),
@@ -324,11 +455,48 @@ def corners(tmp_path_factory) -> Home:
         ("NODE", "DOR_UNCONFIRMED", "N1 (LYMPH NODE, node): 6.0 mm (LPERP)"),
         ("NODE", "DOR_UNCONFIRMED", "T1 (LIVER): 0.0 mm (ABSENT)"),
         ("RESENT", "PFS", "value=31"),
+        ("MONTH", "OS", "tumor_measurements.assessed_on, rows 1"),
+        ("NODE", "PFS", "treatment or study ended on 2025-03-02: ADVERSE EVENT"),
+        ("NODE", "PFS", "left the study on 2025-03-02: LOST TO FOLLOW-UP"),
+        ("SPLIT", "OS", "treatment or study ended on 2025-03-02: PHYSICIAN DECISION"),
+        ("SPLIT", "OS", "left the study on 2025-03-12: WITHDRAWAL BY SUBJECT"),
+        ("MISSED", "PFS", "rule: FDA: from the first dose to the first PD or death that comes on or before new"
+                          " anticancer therapy and the data cut-off and not after 2 or more missed assessments (planned"
+                          " every 6 weeks to week 54, then every 12 weeks, window 7 days)"),
+        ("MISSED", "PFS_OTHER_RULES", "rule: EMA: from the first dose to the first PD or death up to the data cut-off"),
+        ("RESENT", "BOR", "84 days after the first dose"),
+        ("RESENT", "BOR", "SD and NON-CR/NON-PD count from 35 days after the first dose on (42 less the window of 7)"),
+        ("NODE", "CBOR", "42 days after the first dose, not confirmed by any later one, counts as SD"),
+        ("NODE", "CBOR", "PR a CR or PR at least 28 days later; between them lie at most 1 NE and, of a PR, no SD"),
+        ("NO BASELINE", "BOR", "best overall response: NE"),
+        ("NO DOSE", "PFS", "T-DXD, dose 0, from 2025-01-01: not a dose above 0 of T-DXD up to the data cut-off"),
+        ("OTHER DRUG", "BOR", "CAPECITABINE, dose not told, from 2025-01-01: not a dose above 0 of T-DXD"),
+        ("SCREENED", "OS", "OS: none, the subject was not treated"),
+        ("SCREENED", "OS", "disposition: SCREEN FAILURE on 2024-12-30"),
+        ("SCREENED", "SHER2", "serum HER2: no baseline; samples 0, usable 0"),
+        ("ONLY LAB", "PFS", "PFS: none, ONLY LAB is known from lab_results only; these rows wait for its row of"
+                            " subjects and count as soon as that arrives"),
+        ("ONLY LAB", "SHER2", "lab/samples.csv, row 1 subject_id=ONLY LAB; sample_id=L1"),
+        ("ONLY LAB", None, "ONLY LAB is known from lab_results only"),
     ],
 )  # fmt: skip
 def test_corners_are_told_in_words(corners, subject, endpoint, told):
     text = as_text(trace(corners.settings, load_study(corners.settings.study_file), subject, endpoint))
     assert told in " ".join(text.split())
+
+
+def test_who_is_known_from_quarantine_only_is_told_where(corners):
+    done = corners.sher2("trace", "MISREAD")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert "has rows in quarantine only" in done.stderr and "clinical/subjects.csv" in done.stderr
+
+
+def test_rules_are_told_with_the_parameters_of_the_publication(corners, tmp_path):
+    study = load_study(corners.settings.study_file)
+    later = study.model_copy(update={"response": study.response.model_copy(update={"confirm_days": 35})})
+    text = " ".join(as_text(trace(corners.settings, later, "NODE", "CBOR")).split())
+    assert "at least 28 days later" in text
+    assert "study.yaml has changed since this build; parameters in words are those that it was published with" in text
 
 
 def test_a_row_sent_again_is_traced_to_the_newest_delivery_only(corners):
