@@ -22,7 +22,7 @@ MENDS = {
     " this version was wrong, mend that: the next run judges it again. sher2 reprocess FILE_ID asks for it.",
     "quarantined_rows": "They are kept and count nowhere. sher2 quarantine names file, row, field, rule and mend of"
     " each, --csv as a list for the site. A corrected export under the file's own name replaces them.",
-    "stale_publication": "Run: sher2 run. If it should have run by itself: is sher2 up still up?",
+    "stale_publication": "sher2 run publishes the newest state. If it should have run by itself: is sher2 up still up?",
 }
 
 

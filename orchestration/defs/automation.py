@@ -13,6 +13,7 @@ pipeline = dg.define_asset_job(
     "pipeline",
     selection=dg.AssetSelection.all() - dg.AssetSelection.groups(CUTS),
     executor_def=dg.in_process_executor,
+    tags={"dagster/priority": "1"},  # before the cuts of a backfill: they can wait, what arrives cannot
     description="Everything: take in what is pending, rebuild the marts, compute the metrics, publish, report.",
 )
 

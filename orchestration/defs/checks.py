@@ -10,12 +10,14 @@ from orchestration.health import FRESH, MENDS, Problem
 LISTED = 100
 
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=FRESH)
-WHEN_STALE = f"Stale after {FRESH.total_seconds() / 3600:.0f} hours without a run: {MENDS['stale_publication']}"
+WHEN_STALE = (
+    f"Stale after {FRESH.total_seconds() / 3600:.0f} hours without a run. If it is: {MENDS['stale_publication']}"
+)
 
 
 def _spec(asset: list[str], name: str, text: str, problem: str) -> dg.AssetCheckSpec:
     mend = MENDS[problem]
-    return dg.AssetCheckSpec(name=name, asset=asset, description=f"{text} {mend}", metadata={"mend": mend})
+    return dg.AssetCheckSpec(name=name, asset=asset, description=f"{text} If it fails: {mend}", metadata={"mend": mend})
 
 
 NOTHING_REJECTED = _spec(["raw", "ledger"], "no_rejected_files", "No file is refused as a whole.", "rejected_files")

@@ -32,8 +32,8 @@ def build_cuts(study: Study) -> dg.AssetsDefinition:
         deps=[["raw", record] for record in RECORDS],
         partitions_def=days,
         group_name=GROUP,
-        description="cuts/<day>.duckdb: marts, metrics and report as they were known at the end of a day, frozen. A day"
-        " that is frozen already is built again from its own study.yaml and files, and must come out the same.",
+        description="cuts/YYYY-MM-DD.duckdb: marts, metrics and report as known at the end of a day, frozen. A day that"
+        " is frozen already is built again from its own study.yaml and files, and must come out the same.",
         owners=STATISTICIANS,
         kinds={"duckdb", "dbt", "python"},
         pool="home",
@@ -63,7 +63,7 @@ def build_cuts(study: Study) -> dg.AssetsDefinition:
 def numbers_of(found: dict[str, dict | None]) -> dict[str, float]:
     """Headline numbers as plain numbers, which the web interface plots; one that is not estimable is left out."""
     return {
-        name + what: round(row[column], 6)
+        f"{name}{', months' if name.startswith('median') else ''}{what}": round(row[column], 6)
         for name, row in found.items()
         if row is not None and row["estimate"] is not None
         for column, what in (("estimate", ""), ("ci_low", ", lower limit"), ("ci_high", ", upper limit"))

@@ -8,6 +8,8 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from orchestration import progress
+from orchestration.errors import UserError
+from orchestration.health import MENDS
 from orchestration.locking import writer_lock
 from orchestration.monitoring import RUN, Watch
 from orchestration.retention import tidy
@@ -45,8 +47,11 @@ class Home(dg.ConfigurableResource):
     def stage(self, name: str, alarm: str = RUN, *, clears: bool = False) -> Iterator[None]:
         """A part of the run: told as progress, and its error raises the alarm (see orchestration.monitoring)."""
         progress.tell(name)
-        with self._watch.stage(name, alarm, clears=clears):
-            yield
+        try:
+            with self._watch.stage(name, alarm, clears=clears):
+                yield
+        except UserError as error:  # the web interface shows its text and the mend before any traceback
+            raise dg.Failure(str(error), metadata={"mend": MENDS["failing_run"]}, allow_retries=False) from error
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Home"]:

@@ -80,6 +80,7 @@ def test_the_pipeline_freezes_no_cut_and_every_day_can_be_frozen_from_the_web_in
     cuts = dg.AssetKey(["cuts", "day"])
     job = definitions.get_job_def("pipeline")
     assert cuts not in job.asset_layer.executable_asset_keys and job.partitions_def is None
+    assert int(job.run_tags["dagster/priority"]) > 0  # what arrives goes before the rest of a backfill
     partitions = definitions.get_assets_def(cuts).partitions_def
     assert {"2020-01-01", "2026-06-30"} <= set(partitions.get_partition_keys(datetime(2026, 7, 2, tzinfo=UTC)))
 
