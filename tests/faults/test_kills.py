@@ -61,8 +61,8 @@ def points(changes: list[str]) -> list[int]:
     """Every rename of a batch's own files, which is where order matters, and a sample of the others; all of them are
     tried by benchmarks/kills.py."""
     numbers = range(1, len(changes) + 1)
-    commits = [n for n in numbers if re.search(r"rename lake/.*/\.0000[0-9]+\.parquet", changes[n - 1])]
-    return sorted({*commits, *list(numbers)[::25], len(changes)})
+    commits = [n for n in numbers if re.search(r"rename lake/(records|quarantine|ledger)/.*\.parquet", changes[n - 1])]
+    return sorted({*commits, *list(numbers)[::40], len(changes)})
 
 
 def test_ingestion_killed_at_a_change_of_a_file_is_made_good_by_the_next_run(tmp_path, runs, undisturbed):

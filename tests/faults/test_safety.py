@@ -123,7 +123,7 @@ def test_every_run_is_one_process_so_that_no_orphan_commits_after_its_run_was_gi
 
     definitions = build_defs(place.restore("published").settings, with_automation=False)
     assert definitions.executor is dg.in_process_executor
-    assert definitions.get_job_def("pipeline").executor_def is dg.in_process_executor
+    assert definitions.resolve_job_def("pipeline").executor_def is dg.in_process_executor
 
 
 def test_the_database_has_a_limit_of_memory_and_never_shares_its_file_with_readers():
