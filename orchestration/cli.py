@@ -86,14 +86,15 @@ def run(full_refresh: bool, engine: str) -> None:
 
 @main.command()
 @click.option("--port", default=3000, show_default=True, type=int)
-def up(port: int) -> None:
-    """Serve Dagster's web interface and daemon on the loopback address until interrupted."""
+@click.option("--without-worker", is_flag=True, help="Leave every run to the daemon: less memory, slower.")
+def up(port: int, without_worker: bool) -> None:
+    """Serve Dagster's web interface, daemon and worker on the loopback address until interrupted."""
     settings = Settings.from_environment()
     load_study(settings.study_file)
     settings.prepare()
     from orchestration.serving import serve
 
-    sys.exit(serve(settings, port))
+    sys.exit(serve(settings, port, with_worker=not without_worker))
 
 
 @main.command()

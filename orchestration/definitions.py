@@ -10,6 +10,7 @@ from orchestration.defs.landing import landing_assets
 from orchestration.defs.publication import catalog, efficacy_report, validation_docs, warehouse
 from orchestration.defs.raw import raw
 from orchestration.defs.warehouse import build_dbt_assets
+from orchestration.publication import code_version
 from orchestration.settings import Settings
 from orchestration.study import load_study
 from orchestration.warehouse import Dbt
@@ -27,6 +28,7 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
     """
     settings = settings or Settings.from_environment()
     settings.prepare()
+    code_version()  # of the code as it is now, whatever lies on disk when a run ends
     study = load_study(settings.study_file)
     return dg.Definitions(
         assets=[
@@ -42,7 +44,7 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
         ],
         jobs=[pipeline],
         schedules=[build_schedule(study)] if with_automation else [],
-        sensors=[build_sensor(settings, study)] if with_automation else [],
+        sensors=[build_sensor(settings)] if with_automation else [],
         resources={"home": Home(path=str(settings.home), study_file=str(settings.study_file), alert=settings.alert)},
         executor=dg.in_process_executor,
     )

@@ -27,7 +27,7 @@ from orchestration.errors import UserError
 from orchestration.exports import layouts
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
-from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, scan
+from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, whole
 from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, Part, rules_hash, validate
@@ -329,17 +329,7 @@ def _sha(parts: Iterator[bytes]) -> str:
 def _whole(settings: Settings, study: Study, patience: float) -> tuple[list[Arrival], list[Held], Observations]:
     """Files that have settled; the others are held."""
     memory = Observations(settings.build / "landing.json")
-    settle = study.landing.settle_seconds
-    arrivals, held = scan(settings.landing)
-    settled = [item for item in arrivals if memory.settled(item, settle)]
-    if len(settled) < len(arrivals) and settle <= patience:
-        before = {item.path: item.state for item in arrivals}
-        time.sleep(settle)
-        arrivals, held = scan(settings.landing)
-        settled = [item for item in arrivals if before.get(item.path) == item.state]
-    waiting = {item.path for item in arrivals} - {item.path for item in settled}
-    reason = "is still being written, or has just been; it is looked at again at the next run."
-    return settled, held + [Held(path, reason) for path in sorted(waiting)], memory
+    return *whole(settings.landing, memory, study.landing.settle_seconds, patience), memory
 
 
 class _Rules:

@@ -3,6 +3,7 @@
 What a file's bytes mean, and whether they are known already, is decided elsewhere.
 """
 
+import io
 import json
 import os
 import stat
@@ -14,9 +15,16 @@ from pathlib import Path, PurePosixPath
 _IGNORED_PREFIXES = (".", "~")
 _IGNORED_SUFFIXES = (".tmp", ".part", ".filepart", ".crdownload", ".done")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+_LINE_SUFFIXES = (*_TABLE_SUFFIXES, ".hl7")
 _CHUNK_BYTES = 1 << 20
 _RACY_NS = 2_000_000_000
 """A file changed twice within the clock tick of its file system looks unchanged: its hash is kept only later."""
+
+_CLOCK_SECONDS = 0.02
+"""Times of files are those of the kernel's last tick, a little behind the clock."""
+
+UNENDED_SECONDS = 10
+"""A file of lines whose last one is not ended may be cut: it counts as whole once it has not changed for so long."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,31 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
             held.append(Held(path, f"is {kind}. Deliver the file itself."))
 
 
+def whole(
+    folder: Path, memory: "Observations", settle_seconds: float, patience_seconds: float
+) -> tuple[list[Arrival], list[Held]]:
+    """The exports below a folder that are whole, by path, and what is not or cannot be taken.
+
+    Args:
+        patience_seconds: wait so long for files that will then be whole, unless they go on changing.
+    """
+    deadline, given_up = time.monotonic() + patience_seconds, set()
+    while True:
+        arrivals, held = scan(folder)
+        missing = {item: memory.unsettled_seconds(item, settle_seconds) for item in arrivals}
+        left = deadline - time.monotonic()
+        pauses = [pause for item, pause in missing.items() if 0 < pause <= left and item.path not in given_up]
+        if not pauses:
+            break
+        given_up |= {item.path for item, pause in missing.items() if pause > 0 and pause <= max(pauses)}
+        time.sleep(max(pauses) + _CLOCK_SECONDS)
+    reason = "is still being written, or has just been; it is looked at again at the next run."
+    waiting = [Held(item.path, reason) for item, pause in missing.items() if pause > 0]
+    return [item for item, pause in missing.items() if pause == 0], sorted(
+        [*held, *waiting], key=lambda item: item.path
+    )
+
+
 def chunks(arrival: Arrival) -> Iterator[bytes]:
     """The bytes of a file, proven to be one state of it: nothing changed from the scan to the last byte.
 
@@ -92,8 +125,7 @@ def chunks(arrival: Arrival) -> Iterator[bytes]:
         Unreadable: it is gone, may not be read, is no regular file any more, or changed meanwhile.
     """
     try:
-        descriptor = os.open(arrival.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:
+        with _opened(arrival) as file:
             _same(arrival, os.fstat(file.fileno()))
             left = arrival.bytes
             while left > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):  # a growing file might never end
@@ -105,9 +137,26 @@ def chunks(arrival: Arrival) -> Iterator[bytes]:
         raise Unreadable(f"cannot be read ({error.strerror}). Mend its permissions or deliver it again.") from None
 
 
+def _opened(arrival: Arrival) -> io.FileIO:
+    """Whatever lies there by now: no link is followed and no pipe waited for."""
+    return open(os.open(arrival.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+
+
 def _same(arrival: Arrival, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode) or Arrival.of(arrival.path, arrival.file, status) != arrival:
         raise Unreadable("changed while it was read; it is tried again at the next run.")
+
+
+def _is_unended(arrival: Arrival) -> bool:
+    """Whether a file of lines ends in the middle of one, as far as can be seen."""
+    if not arrival.path.lower().endswith(_LINE_SUFFIXES):
+        return False
+    try:
+        with _opened(arrival) as file:
+            file.seek(max(arrival.bytes - 2, 0))
+            return not file.read(2).rstrip(b"\0").endswith((b"\n", b"\r"))  # UTF-16 ends in a zero byte
+    except OSError:
+        return False  # reading will say what is wrong with it
 
 
 class Observations:
@@ -125,13 +174,21 @@ class Observations:
         self._known: dict = known if isinstance(known, dict) else {}
         self._seen: dict[str, dict] = {}
 
-    def settled(self, arrival: Arrival, settle_seconds: float) -> bool:
-        """Whether a file's size and time have not changed for so long, or its sender says that it is whole."""
+    def unsettled_seconds(self, arrival: Arrival, settle_seconds: float) -> float:
+        """How long until a file that does not change any more counts as whole; 0 when it does.
+
+        It is whole once it has not changed for so long and its last line is ended, or when its sender says so.
+        """
         now = time.time()
         first_seen = min(self._recall(arrival, "first_seen") or now, now)
-        self._seen[arrival.path] = {"state": arrival.state, "first_seen": first_seen, "sha": None}
-        oldest = min(first_seen, arrival.mtime_ns / 1e9)
-        return now - oldest >= settle_seconds or arrival.file.with_name(arrival.file.name + ".done").exists()
+        sha = self._recall(arrival, "sha")
+        self._seen[arrival.path] = {"state": list(arrival.state), "first_seen": first_seen, "sha": sha}
+        unchanged = now - min(first_seen, arrival.mtime_ns / 1e9)
+        if unchanged < max(settle_seconds, UNENDED_SECONDS) and _is_unended(arrival):
+            settle_seconds = max(settle_seconds, UNENDED_SECONDS)
+        if unchanged >= settle_seconds or arrival.file.with_name(arrival.file.name + ".done").exists():
+            return 0
+        return settle_seconds - unchanged
 
     def sha(self, arrival: Arrival) -> str | None:
         return self._recall(arrival, "sha")
@@ -141,7 +198,7 @@ class Observations:
             self._seen[arrival.path]["sha"] = sha
 
     def _recall(self, arrival: Arrival, what: str):
-        known = self._known.get(arrival.path)
+        known = self._seen.get(arrival.path) or self._known.get(arrival.path)
         if not isinstance(known, dict) or known.get("state") != list(arrival.state):
             return None
         return known.get(what)

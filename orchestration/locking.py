@@ -39,6 +39,18 @@ def writer_lock(home: Path, timeout_seconds: float = 60) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(home: Path) -> bool:
+    """Whether somebody holds the writer lock at this moment."""
+    try:
+        descriptor = os.open(home / ".lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _taken(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _taken(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,12 @@
-"""`sher2 run`: the same job as the sensor, the schedule and the UI's button, executed in this process."""
+"""The one job, loaded and executed in this process: for `sher2 run`, and for the resident worker run after run.
+
+The web interface's button, the schedule and the sensor execute the same job in a process of their own.
+"""
 
 import gc
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestration.errors import UserError
@@ -27,29 +31,41 @@ def prepare_instance(settings: Settings) -> None:
     shutil.copyfile(REPOSITORY / "orchestration" / "dagster.yaml", settings.dagster / "dagster.yaml")
 
 
-def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
-    """Materialise every asset once, recorded on the home's instance. A failed step is in the outcome, not raised."""
-    # Imports and parsing make millions of objects that stay: looking through them again and again costs a sixth of the
-    # start. Afterwards the usual rhythm returns, or garbage that holds whole tables would pile up.
-    rhythm = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 1000)
-    prepare_instance(settings)
-    import dagster as dg
+class Pipeline:
+    """The job of a home, imported and resolved once. The study is read anew by every run."""
 
-    from orchestration.definitions import build_defs
+    def __init__(self, settings: Settings):
+        # Imports and parsing make millions of objects that stay: looking through them again and again costs a sixth of
+        # the start. Afterwards the usual rhythm returns, or garbage that holds whole tables would pile up.
+        rhythm = gc.get_threshold()
+        gc.set_threshold(100_000, 50, 1000)
+        prepare_instance(settings)
+        from orchestration.definitions import build_defs
 
-    job = build_defs(settings).resolve_job_def("pipeline")
-    gc.set_threshold(*rhythm)
-    with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(
+        self._job = build_defs(settings, with_automation=False).resolve_job_def("pipeline")
+        gc.set_threshold(*rhythm)
+
+    def run(self, instance, *, full_refresh: bool = False, tags: Mapping[str, str] | None = None) -> Outcome:
+        """Materialise every asset once, recorded on the instance. A failed step is in the outcome, not raised."""
+        result = self._job.execute_in_process(
             instance=instance,
             raise_on_error=False,
+            tags={"dagster/max_retries": "0", **(tags or {})},  # who asked looks again itself
             run_config={
                 "ops": {"raw": {"config": {"full_refresh": full_refresh}}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
-    return Outcome(True) if result.success else _reason(result)
+        return Outcome(True) if result.success else _reason(result)
+
+
+def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
+    """As `sher2 run` does: one run in this process."""
+    pipeline = Pipeline(settings)
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        return pipeline.run(instance, full_refresh=full_refresh)
 
 
 def _reason(result) -> Outcome:

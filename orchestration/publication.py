@@ -69,6 +69,16 @@ def code_version() -> str:
     return f"{__version__}+{tree_hash(REPOSITORY / 'orchestration', DBT_PROJECT, EXPECTATIONS)[:12]}"
 
 
+def code_is_unchanged() -> bool:
+    """Whether what decides a number is on disk still as this process began with it."""
+    return code_version.__wrapped__() == code_version()
+
+
+def was_published_last(settings: Settings, build_id: str) -> bool:
+    """Whether this build is what analysts see, or the one that a rollback took back."""
+    return settings.warehouse.exists() and [_build_id(path) for path in kept_builds(settings)[-1:]] == [build_id]
+
+
 def publish(settings: Settings, build: Build, database: Path) -> bool:
     """Make the private file what analysts open. Returns False when that very build is already published.
 

@@ -76,6 +76,7 @@ class Settings:
         Raises:
             UserError: the home cannot be written, or one of its folders is a file.
         """
+        self._refuse_a_home_among_exports()
         folders = dict.fromkeys([self.landing / name for name in LANDING_FOLDERS] + [self.reports], 0o777)
         folders |= dict.fromkeys([self.lake, self.build, self.builds, self.dagster], 0o700)
         for folder, mode in folders.items():
@@ -87,3 +88,14 @@ class Settings:
                 ) from None
         if not os.access(self.home, os.W_OK):
             raise UserError(f"SHER2_HOME: {self.home} is read-only. Point SHER2_HOME at a folder you may write to.")
+
+    def _refuse_a_home_among_exports(self) -> None:
+        """What we write must not lie where exports are looked for: it would be taken for them."""
+        if self.home.is_relative_to(self.landing.resolve()):
+            raise UserError(f"SHER2_HOME: {self.landing} holds the home itself. Make it a folder of its own.")
+        for folder in self.home.parents:
+            if folder.name == self.landing.name and (folder.parent / self.lake.name).is_dir():
+                raise UserError(
+                    f"SHER2_HOME: {self.home} lies in the landing folder {folder} of another home."
+                    " Point SHER2_HOME at a folder outside it."
+                )

@@ -67,8 +67,16 @@ class Alarms(_Model):
 
 
 class Schedule(_Model):
-    daily_at: str = Field("06:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    daily_at: str = "06:00"
     cuts_from: date = Field(date(2020, 1, 1), description="the first day that the web interface offers for a data cut")
+
+    @field_validator("daily_at", mode="before")
+    @classmethod
+    def _time_of_day(cls, value: object) -> object:
+        # without quotes YAML reads 06:00 as a number in base 60
+        if not isinstance(value, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+            raise ValueError('write the time of day as HH:MM in quotes, for example "06:00"')
+        return value
 
 
 class Therapies(_Model):

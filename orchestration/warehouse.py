@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import duckdb
 
 from orchestration.errors import UserError
 from orchestration.locking import writer_lock
+from orchestration.replay import NotReplayed, Recording, Replayed, replay
 from orchestration.settings import DBT_PROJECT, Settings
 from orchestration.study import Study
 
@@ -69,7 +70,9 @@ class NodeResult:
         return self.status in {"error", "fail", "skipped", "runtime error"}
 
 
-_parsed: dict = {}  # fingerprint -> dbt's manifest: what this process has parsed, it need not read again
+# fingerprint -> what this process need not do again: parse the project, have its statements rendered
+_parsed: dict = {}
+_recorded: dict[str, Recording] = {}
 
 
 class DbtFailed(Exception):
@@ -102,12 +105,22 @@ class Dbt:
         if not path.exists():
             with writer_lock(self.target, timeout_seconds=PARSE_TIMEOUT_SECONDS):
                 if not path.exists():
-                    _parsed.clear()
-                    _parsed[fingerprint] = self._invoke("parse")
+                    self._parse(fingerprint)
                     temporary = path.with_suffix(".tmp")
                     shutil.copyfile(self.target / "manifest.json", temporary)
                     temporary.replace(path)
         return path
+
+    def parse(self) -> None:
+        """Read the project once for this process, unless it has been read as it is now."""
+        if (fingerprint := self._fingerprint()) not in _parsed:
+            self.target.mkdir(parents=True, exist_ok=True)
+            with writer_lock(self.target, timeout_seconds=PARSE_TIMEOUT_SECONDS):
+                self._parse(fingerprint)
+
+    def _parse(self, fingerprint: str) -> None:
+        _parsed.clear()
+        _parsed[fingerprint] = self._invoke("parse")
 
     def build(self, progress: Progress | None = None) -> list[NodeResult]:
         """Build every seed and model into a fresh private file and run every data test.
@@ -115,16 +128,38 @@ class Dbt:
         Unit tests hold the rules, not the data: they run in the test-suite. A node that failed is in the result;
         whoever publishes has to look.
         """
+        self.parse()
+        fingerprint = self._fingerprint()
+        if fingerprint in _recorded:
+            self._start_anew()
+            try:
+                return [_as_result(node) for node in replay(_recorded[fingerprint], self.database)]
+            except NotReplayed:
+                _recorded.clear()
+        self._start_anew()
+        recording = Recording()
+        nodes = self._invoke(
+            "build", "--exclude-resource-type", "unit_test", callbacks=[recording.hear, *_tell(progress)]
+        ).results
+        results = [
+            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in nodes
+        ]
+        if not any(result.is_failed for result in results):
+            tests = [r.node for r in nodes if r.node.unique_id.startswith("test.")]
+            recording.severities = {node.unique_id: node.config.severity.upper() for node in tests}
+            _recorded.clear()
+            _recorded[fingerprint] = recording
+        return results
+
+    def _start_anew(self) -> None:
         self.database.unlink(missing_ok=True)
         self.database.with_name(self.database.name + ".wal").unlink(missing_ok=True)
-        results = self._invoke("build", "--exclude-resource-type", "unit_test", progress=progress).results
-        return [
-            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in results
-        ]
 
     def write_catalog(self, folder: Path) -> Path:
         """dbt docs as one self-contained page, from the private file as it was last built."""
-        self._invoke("docs", "generate", "--static", "--no-compile")
+        self.parse()
+        with writer_lock(self.target, timeout_seconds=PARSE_TIMEOUT_SECONDS):
+            self._invoke("docs", "generate", "--static", "--no-compile")
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / "index.html"
         temporary = folder / ".index.html.tmp"
@@ -132,7 +167,7 @@ class Dbt:
         temporary.replace(page)
         return page
 
-    def _invoke(self, *arguments: str, progress: Progress | None = None):
+    def _invoke(self, *arguments: str, callbacks: Sequence[Callable] = ()):
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
@@ -143,12 +178,12 @@ class Dbt:
             "DO_NOT_TRACK": "1",
         }
         command = [
-            "--quiet", "--log-level-file", "none", *arguments,
+            "--log-level", "none", "--log-level-file", "none", *arguments,
             "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
             "--target-path", str(self.target), "--log-path", str(self.target),
             "--vars", json.dumps(self.vars, sort_keys=True),
         ]  # fmt: skip
-        runner = dbtRunner(manifest=_parsed.get(self._fingerprint()), callbacks=[_tell(progress)] if progress else [])
+        runner = dbtRunner(manifest=_parsed.get(self._fingerprint()), callbacks=list(callbacks))
         try:
             outcome = runner.invoke(command)
         finally:
@@ -178,9 +213,15 @@ def tree_hash(*folders: Path) -> str:
     return digest.hexdigest()
 
 
-def _tell(progress: Progress) -> Callable:
+def _tell(progress: Progress | None) -> list[Callable]:
     def on_event(event) -> None:
         if event.info.name == "NodeFinished":
             progress(0, 0, event.data.node_info.node_name)
 
-    return on_event
+    return [on_event] if progress else []
+
+
+def _as_result(node: Replayed) -> NodeResult:
+    if node.failures is None:
+        return NodeResult(node.unique_id, "success", node.seconds, "", None)
+    return NodeResult(node.unique_id, "warn" if node.is_warning else "pass", node.seconds, "", node.failures)

@@ -1,13 +1,18 @@
 """When the assets are materialised: on arrival, every day, or at a button. Always the same job."""
 
+import time
+
 import dagster as dg
 
 from orchestration.defs.cuts import GROUP as CUTS
 from orchestration.settings import Settings
 from orchestration.study import Study
 
-FINGERPRINT = "sher2/pending"
-MAX_TRIES = 3
+_TICK_SECONDS = 40
+"""A tick waits so long for something to arrive: Dagster asks a sensor every 5 s at most, and gives it 60 s."""
+
+_HEAD_START_SECONDS = 20
+"""While a resident worker is alive, what is due is left to it for so long."""
 
 pipeline = dg.define_asset_job(
     "pipeline",
@@ -30,28 +35,35 @@ def build_schedule(study: Study) -> dg.ScheduleDefinition:
     )
 
 
-def build_sensor(settings: Settings, study: Study) -> dg.SensorDefinition:
+def build_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="arrivals",
         job=pipeline,
-        minimum_interval_seconds=5,
+        minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Asks for a run when whole, stable files wait in the landing folder; a failed batch is tried again,"
-        f" {MAX_TRIES} times at most; what counts as loaded is decided by the lake, never by run history.",
+        description="Waits for files in the landing folder and asks for a run as soon as one is whole, or when what is"
+        " published is not the newest state. A failed run is asked for again, later each time. What counts as taken in"
+        " is decided by the lake, never by the history of runs. While the resident worker of `sher2 up` is alive it is"
+        " faster; then this is the safety net.",
     )
     def arrivals(context: dg.SensorEvaluationContext):
-        from orchestration.ingestion import pending_fingerprint
+        from orchestration.arrivals import Arrivals, Request
+        from orchestration.resident import is_resident
 
-        fingerprint = pending_fingerprint(settings, study)
-        if fingerprint is None:
-            return dg.SkipReason("nothing is pending")
-        runs = context.instance.get_runs(dg.RunsFilter(tags={FINGERPRINT: fingerprint}))
-        if any(not run.is_finished for run in runs):
-            return dg.SkipReason("a run for what is pending is under way")
-        if len(runs) >= MAX_TRIES:
-            return dg.SkipReason(
-                f"{MAX_TRIES} runs for what is pending failed: see the last one, mend its cause, then run: sher2 run"
-            )
-        return dg.RunRequest(run_key=f"{fingerprint}-{len(runs) + 1}", tags={FINGERPRINT: fingerprint})
+        deadline = time.monotonic() + _TICK_SECONDS
+        due_since: float | None = None
+        with Arrivals(context.instance, settings) as landing:
+            while True:
+                found = landing.look()
+                now = time.monotonic()
+                if isinstance(found, Request):
+                    due_since = due_since or now
+                    if not is_resident(settings) or now - due_since >= _HEAD_START_SECONDS:
+                        return dg.RunRequest(run_key=found.run_key, tags=found.tags)
+                else:
+                    due_since = None
+                if now >= deadline or landing.is_over():
+                    return dg.SkipReason("left to the resident worker" if isinstance(found, Request) else found.reason)
+                landing.wait(deadline - now)
 
     return arrivals

@@ -12,6 +12,7 @@ from orchestration.errors import UserError
 from orchestration.health import MENDS
 from orchestration.locking import writer_lock
 from orchestration.monitoring import RUN, Watch
+from orchestration.processes import PROCESS, identity
 from orchestration.retention import tidy
 from orchestration.settings import Settings
 from orchestration.study import Study, load_study
@@ -55,6 +56,9 @@ class Home(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Home"]:
+        if context.run_id:
+            context.instance.add_run_tags(context.run_id, {PROCESS: identity()})
+        self._study = None
         settings = self.settings
         settings.prepare()
         with writer_lock(settings.home, timeout_seconds=self.lock_timeout_seconds):

@@ -11,11 +11,16 @@ from orchestration.defs.efficacy import STATISTICIANS
 from orchestration.defs.home import Home
 from orchestration.defs.landing import OWNERS
 from orchestration.defs.warehouse import ANALYSTS
+from orchestration.errors import UserError
 from orchestration.health import stale_publication
 from orchestration.inspection import headline_estimates, headline_numbers
 from orchestration.metrics import METRICS, current_build
-from orchestration.publication import GRAIN, publish
+from orchestration.publication import GRAIN, code_is_unchanged, publish
 from orchestration.warehouse import connect
+
+_REPORT = {"dagster/priority": "-1"}
+_DOCUMENTS = {"dagster/priority": "-2"}
+"""Steps run one after the other: what people wait for is published first."""
 
 OPS = ("files", "quarantine", "findings", "validations")
 
@@ -36,6 +41,8 @@ OPS = ("files", "quarantine", "findings", "validations")
 def warehouse(home: Home) -> dg.MaterializeResult:
     with home.stage("publishing", clears=True):
         began = time.perf_counter()
+        if not code_is_unchanged():
+            raise UserError("the code was changed while this run was under way, so nothing was published. Run again.")
         build = current_build(home.settings, home.study)
         is_new = publish(home.settings, build, home.dbt.database)
         return dg.MaterializeResult(
@@ -61,6 +68,7 @@ def warehouse(home: Home) -> dg.MaterializeResult:
     description="reports/efficacy.html: one self-contained page with a CSV behind each figure, from what is published."
     f" {WHEN_STALE}",
     owners=STATISTICIANS,
+    op_tags=_REPORT,
     kinds={"python", "matplotlib"},
 )
 def efficacy_report(home: Home) -> dg.MaterializeResult:
@@ -90,6 +98,7 @@ def efficacy_report(home: Home) -> dg.MaterializeResult:
     group_name="publication",
     description="reports/validation: Great Expectations' data docs: every suite, and counts for the last batches.",
     owners=OWNERS,
+    op_tags=_DOCUMENTS,
     kinds={"greatexpectations"},
 )
 def validation_docs(home: Home) -> dg.MaterializeResult:
@@ -107,6 +116,7 @@ def validation_docs(home: Home) -> dg.MaterializeResult:
     group_name="publication",
     description="reports/catalog: dbt docs as one page: every model, column, test and the lineage.",
     owners=ANALYSTS,
+    op_tags=_DOCUMENTS,
     kinds={"dbt"},
 )
 def catalog(home: Home) -> dg.MaterializeResult:
