@@ -6,6 +6,7 @@ are kept and published belongs to publication.
 
 import json
 import math
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from duckdb import DuckDBPyConnection
 from orchestration.errors import UserError
 from orchestration.evidence import RowKey, raw_rows, row_lines, wrapped
 from orchestration.exports.records import RECORDS
+from orchestration.parameters import published_parameters
 from orchestration.publication import GRAIN, current_build_id, kept_builds
 from orchestration.settings import Settings
 from orchestration.warehouse import quoted
 
 _INPUTS = {"data": "data_hash", "study": "study_hash", "code": "code_version"}
+_TOLD = ("build_id", "published_at", "data_cutoff_on", "code_version")
 _METRIC_KEY = ("analysis", "endpoint", "population", "stratum", "term", "statistic")
 _METRIC_VALUES = ("estimate", "ci_low", "ci_high", "p_value", "p_adjusted", "n", "events", "caveat")
 _NOT_CONTENT = {"_file_id", "_row_number", "has_conflict", "is_changed_without_correction"}
@@ -54,7 +57,8 @@ def compare(settings: Settings, earlier: Path) -> dict:
     """What changed from an earlier build to what is published.
 
     Returns:
-        before, after: build_id, published_at, data_cutoff_on. inputs: which of data, study, code changed.
+        before, after: build_id, published_at, data_cutoff_on, code_version. inputs: which of data, study, code changed.
+        parameters: key of study.yaml, ``before``, ``after`` (JSON; None: absent), of those that changed.
         metrics: rows of metrics.estimates that changed, their key and ``before``, ``after`` (values; None: absent).
         files: path, file_id, ``before``, ``after`` (status; None: absent), reason, rows_accepted, rows_quarantined.
         subjects: subject_id; cells (mart, key, column, before, after; a whole row has column ``(row)`` and
@@ -73,9 +77,10 @@ def compare(settings: Settings, earlier: Path) -> dict:
         cells = _changed_cells(connection)
         rows = _changed_rows(settings, connection, list(cells))
         return {
-            "before": {name: before[name] for name in ("build_id", "published_at", "data_cutoff_on")},
-            "after": {name: after[name] for name in ("build_id", "published_at", "data_cutoff_on")},
+            "before": {name: before[name] for name in _TOLD},
+            "after": {name: after[name] for name in _TOLD},
             "inputs": [name for name, column in _INPUTS.items() if before[column] != after[column]],
+            "parameters": _changed_parameters(connection),
             "metrics": _changed_metrics(connection),
             "files": _changed_files(connection),
             "subjects": [
@@ -88,10 +93,14 @@ def compare(settings: Settings, earlier: Path) -> dict:
 def as_text(comparison: dict) -> str:
     """What ``compare`` returns, for reading; lines have at most LINE_WIDTH columns."""
     before, after = comparison["before"], comparison["after"]
-    inputs = " and ".join(comparison["inputs"]) or "nothing"
-    lines = [f"build {before['build_id']} -> {after['build_id']}, changed: {inputs}"]
-    if before["data_cutoff_on"] != after["data_cutoff_on"]:
-        lines.append(f"data cut-off {before['data_cutoff_on']} -> {after['data_cutoff_on']}")
+    if before["build_id"] == after["build_id"]:
+        return f"nothing changed: build {after['build_id']} is what is published"
+    causes = _causes(comparison)
+    lines = [f"build {before['build_id']} -> {after['build_id']}, changed: {' and '.join(comparison['inputs'])}"]
+    for cause in causes:
+        lines += wrapped(cause, 2, 4)
+    if not comparison["metrics"] and not comparison["subjects"]:
+        lines.append("no number changed")
     lines += ["", f"metrics that changed: {len(comparison['metrics'])}"]
     for metric in comparison["metrics"]:
         who = ", ".join(metric[name] for name in ("population", "stratum", "term") if metric[name])
@@ -104,11 +113,31 @@ def as_text(comparison: dict) -> str:
         lines += wrapped(f"{file['path']}: {what}, {file['reason'] or counts}", 2, 4)
     lines += ["", f"subjects whose numbers changed: {len(comparison['subjects'])}"]
     for subject in comparison["subjects"]:
-        lines += _subject_lines(subject)
+        lines += _subject_lines(subject, has_cause=bool(causes))
     return "\n".join(lines)
 
 
-def _subject_lines(subject: dict) -> list[str]:
+def _causes(comparison: dict) -> list[str]:
+    """What changed for all subjects at once, in words."""
+    before, after = comparison["before"], comparison["after"]
+    causes = [
+        f"study.yaml {parameter['key']}: {_shortened(parameter['before'])} -> {_shortened(parameter['after'])}"
+        for parameter in comparison["parameters"]
+    ]
+    if "study" in comparison["inputs"] and not causes:
+        causes.append("study.yaml, in keys that the earlier build did not record")
+    if "code" in comparison["inputs"]:
+        causes.append(f"sher2 {before['code_version']} -> {after['code_version']}")
+    if before["data_cutoff_on"] != after["data_cutoff_on"]:
+        causes.append(f"data cut-off {before['data_cutoff_on']} -> {after['data_cutoff_on']}")
+    return causes
+
+
+def _shortened(value: str | None) -> str:
+    return "absent" if value is None else textwrap.shorten(value, 200, placeholder=" ...")
+
+
+def _subject_lines(subject: dict, *, has_cause: bool) -> list[str]:
     lines = [f"  {subject['subject_id']}"]
     for cell in subject["cells"][:_SHOWN_CELLS]:
         key = " ".join(str(value) for name, value in cell["key"].items() if name != "subject_id" and value)
@@ -116,7 +145,10 @@ def _subject_lines(subject: dict) -> list[str]:
         lines += wrapped(what, 4, 4)
     if (more := len(subject["cells"]) - _SHOWN_CELLS) > 0:
         lines.append(f"    and {more} more (--json has all)")
-    lines.append("    through" if subject["rows"] else "    through no row of its own")
+    through = "through" if subject["rows"] else "through no row of its own"
+    if has_cause:
+        through += ", and what changed for all (above)" if subject["rows"] else ", but what changed for all (above)"
+    lines.append(f"    {through}")
     for row in subject["rows"][:_SHOWN_ROWS]:
         lines += wrapped(f"{row['change']} in {row['record']}", 6)
         lines += row_lines(row, 8)
@@ -158,6 +190,18 @@ def _publication(connection: DuckDBPyConnection, database: str) -> dict:
     ).fetchone()
     *texts, published_at, cutoff_on = row
     return dict(zip(names, (*texts, f"{published_at.isoformat()}Z", cutoff_on and cutoff_on.isoformat()), strict=True))
+
+
+def _changed_parameters(connection: DuckDBPyConnection) -> list[dict]:
+    """Empty where the earlier build did not record its protocol."""
+    before, after = (published_parameters(connection, f"{database}.") for database in ("before", "after"))
+    if not before:
+        return []
+    return [
+        {"key": key, "before": before.get(key), "after": after.get(key)}
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
 
 
 def _changed_metrics(connection: DuckDBPyConnection) -> list[dict]:
