@@ -92,7 +92,7 @@ ADTR = f"""
         qualify row_number() over (
             partition by
                 readings.subject_id, readings.evaluator, readings.reader, readings.visit_no, readings.lesion_id,
-                readings.measured_id
+                readings.part_id, readings.measured_id
             order by
                 is_its_diameter desc, stated.diameter_mm is null and stated.state_code is not null desc,
                 stated.test = 'DIAMETER' desc, (stated.test = 'LDIAM') <> readings.is_nodal desc,
@@ -120,8 +120,8 @@ ADTR = f"""
     diameters as (
         select
             reads.subject_id, reads.evaluator, reads.reader, reads.visit_no, nullif(reads.visit_name, '') as visit_name,
-            reads.is_accepted, lesions.seen_on as on_date,
-            {study_day("lesions.seen_on", "reads.reference_on")} as study_day,
+            reads.is_accepted, coalesce(lesions.measured_on, lesions.seen_on) as on_date,
+            {study_day("coalesce(lesions.measured_on, lesions.seen_on)", "reads.reference_on")} as study_day,
             'mm' as unit, case when targets.is_nodal then 'SAXIS' else 'LDIAM' end as parameter,
             case when lesions.is_assessed and sources.is_counted then lesions.diameter_mm end as value,
             case

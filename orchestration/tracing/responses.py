@@ -267,8 +267,7 @@ class Responses:
             words = f"merged into {readings[0].measured_id} and counted there"
         elif value.diameter_mm is not None:
             words = f"{mm(value.diameter_mm)} ({', '.join(sorted({row.test for row in used}) or states)})"
-            parts = [f"{reading.measured_id} {mm(reading.diameter_mm)}" for reading in readings if reading.is_counted]
-            words += f" = {' + '.join(parts)}" if len(parts) > 1 else ""
+            words += _parts_words(value, readings)
         else:
             words = ", ".join(states)
         if seen_at is not read:
@@ -294,6 +293,16 @@ class Responses:
 
 
 _COMPONENTS = {"target_response": "target", "non_target_response": "non-target", "new_lesion": "new lesion"}
+
+
+def _parts_words(value: SimpleNamespace, readings: list[SimpleNamespace]) -> str:
+    """What a lesion that has split is the sum of, or which of whole and parts counts where both were measured."""
+    if value.whole_mm is not None and value.parts_mm is not None:
+        return f", the larger of the whole, {mm(value.whole_mm)}, and its parts, {mm(value.parts_mm)}"
+    if any(not reading.part_id and reading.diameter_mm is not None for reading in readings):
+        return ""
+    parts = [f"{reading.measured_id} {mm(reading.diameter_mm)}" for reading in readings if reading.is_counted]
+    return f" = {' + '.join(parts)}" if len(parts) > 1 else ""
 
 
 def _reader(read: SimpleNamespace) -> dict:

@@ -344,7 +344,9 @@ def disposition(subject: str, term: str, day: int) -> dict:
 @pytest.fixture(scope="module")
 def corners(tmp_path_factory) -> Home:
     home = make_home(tmp_path_factory.mktemp("corners"), {"study": {"drugs": ["T-DXD"], "data_cutoff": on(500)}})
-    subjects = ("MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT", "READERS", "MONTH")
+    subjects = (
+        "MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT", "READERS", "MONTH", "TWICE",
+    )  # fmt: skip
     odd = ("NO DOSE", "OTHER DRUG", "SCREENED")
     others = [name for name in subjects if name not in {"NO BASELINE", "READERS"}]
     first, second = ({"evaluator": "INDEPENDENT ASSESSOR", "reader": name} for name in ("R1", "R2"))
@@ -413,6 +415,7 @@ def corners(tmp_path_factory) -> Home:
             *(size(name, "T1", -3, 20) for name in others),
             *(size(name, "T1", day, value) for name, visits in sizes.items() for day, value in visits),
             size("MERGED", "T2", -3, 10), size("MERGED", "T1/T2", 42, 45),
+            size("TWICE", "T1", 42, 28), size("TWICE", "T1.1", 42, 14), size("TWICE", "T1.2", 42, 15),
             size("SPLIT", "T1.1", 42, 14), size("SPLIT", "T1.2", 42, 15),
             size("NODE", "N1", -3, 16) | {"test": "LPERP"}, size("NODE", "N1", 42, 6) | {"test": "LPERP"},
             size("NODE", "T1", 42, "ABSENT"),
@@ -445,6 +448,7 @@ def corners(tmp_path_factory) -> Home:
         ("DATED BACK", "PFS", "new lesion YES: X1; X1 is uncertain here and certain later, so it is dated back"),
         ("DATED BACK", "PFS", "X1 at 2025-03-26 DAY 84"),
         ("SPLIT", "PFS", "T1 (LIVER): 29.0 mm (LDIAM) = T1.1 14.0 mm + T1.2 15.0 mm"),
+        ("TWICE", "PFS", "T1 (LIVER): 29.0 mm (LDIAM), the larger of the whole, 28.0 mm, and its parts, 29.0 mm"),
         ("MERGED", "PFS", "T1 (LIVER): 45.0 mm (LDIAM)"),
         ("MERGED", "PFS", "T2 (LIVER): merged into T1/T2 and counted there"),
         ("NO BASELINE", "PFS", "end 2025-01-01: the start, as no lesions were assessed on or before it"),
