@@ -67,6 +67,7 @@ class Arrivals:
 
     def __enter__(self) -> "Arrivals":
         self._settings.prepare()
+        bury(self._instance)
         self._changes = watch(
             self._settings.landing,
             watch_filter=None,

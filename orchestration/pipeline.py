@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestration.errors import UserError
+from orchestration.processes import PROCESS, identity
 from orchestration.settings import REPOSITORY, Settings
+from orchestration.study import load_study
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Pipeline:
         result = self._job.execute_in_process(
             instance=instance,
             raise_on_error=False,
-            tags={"dagster/max_retries": "0", **(tags or {})},  # who asked looks again itself
+            tags={PROCESS: identity(), "dagster/max_retries": "0", **(tags or {})},  # who asked looks again itself
             run_config={
                 "ops": {"raw": {"config": {"full_refresh": full_refresh}}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -60,10 +62,14 @@ class Pipeline:
 
 
 def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
-    """As `sher2 run` does: one run in this process."""
+    """As `sher2 run` does: one run in this process, once what was just copied has settled."""
     pipeline = Pipeline(settings)
     import dagster as dg
 
+    from orchestration.landing import UNENDED_SECONDS, Observations, whole
+
+    settle_seconds = load_study(settings.study_file).landing.settle_seconds
+    whole(settings.landing, Observations(settings.build / "landing.json"), settle_seconds, UNENDED_SECONDS)
     with dg.DagsterInstance.get() as instance:
         return pipeline.run(instance, full_refresh=full_refresh)
 
