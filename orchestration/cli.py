@@ -125,13 +125,14 @@ def status(as_json: bool) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="A query list to send back to the site.")
 def quarantine(as_json: bool, as_csv: bool) -> None:
     """Each quarantined row: file, row number, field, value, rule, what to do."""
-    from orchestration.inspection import quarantined
+    from orchestration.inspection import quarantined, queries
 
-    rows = quarantined(Settings.from_environment())
+    settings = Settings.from_environment()
+    rows = quarantined(settings)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif as_csv:
-        click.echo(_csv(rows), nl=False)
+        click.echo(_csv(queries(settings, rows)), nl=False)
     elif not rows:
         click.echo("nothing is quarantined")
     else:
@@ -333,7 +334,8 @@ def layout(file: Path) -> None:
     """Propose a sources: entry of study.yaml for an unknown table. A person checks it; nothing is applied."""
     from orchestration.exports.proposal import propose
 
-    click.echo(propose(file), nl=False)
+    settings = Settings.from_environment()
+    click.echo(propose(file, load_study(settings.study_file).ingest), nl=False)
 
 
 def _summary(settings: Settings) -> str:

@@ -102,6 +102,35 @@ def last_publication(settings: Settings) -> dict | None:
         }
 
 
+def queries(settings: Settings, rows: list[dict]) -> list[dict]:
+    """`quarantined` rows as a list to send back to the site: whose row it is, where it stands (``where`` names also the
+    sheet and its own row), and room for an answer. A file that is refused whole is one query."""
+    lake = Lake(settings)
+    batches = {item.file_id: item.batch for item in lake.ledger().itertuples()}
+    subjects: dict[tuple[str, int], str | None] = {}
+    by_record: dict[str, set] = {}
+    for row in rows:
+        if row["record"]:
+            by_record.setdefault(row["record"], set()).add((row["file_id"], batches[row["file_id"]], row["row_number"]))
+    for record, keys in by_record.items():
+        found = lake.raw_rows(record, keys)
+        subjects |= {(item["file_id"], item["row_number"]): item["subject_id"] for item in found}
+    return [
+        {"query": number, "subject_id": subjects.get((row["file_id"], row["row_number"])), "where": _where(row)}
+        | {name: row[name] for name in ("path", "row_number", "record", "field", "value", "rule", "message")}
+        | {"answer": None, "answered_on": None}
+        for number, row in enumerate(rows, 1)
+    ]
+
+
+def _where(row: dict) -> str:
+    """A row's message begins with its place and a colon."""
+    path, message = row["path"] or "", row["message"] or ""
+    if row["row_number"] is None or not message.startswith(path):
+        return path
+    return path + message[len(path) :].partition(": ")[0]
+
+
 def status(settings: Settings, study: Study) -> dict:
     """Counts of files and rows from the lake, the last publication, its age, open findings, and what is broken now."""
     from orchestration.health import problems

@@ -2,18 +2,25 @@
 
 import csv
 import difflib
+import glob
 import io
 import itertools
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 
 from orchestration.errors import UserError
+from orchestration.exports import Rejected, xlsx
 from orchestration.exports.records import RECORDS, Column, Record
+from orchestration.exports.sniff import HEAD_BYTES, TEXT, XLSX, sniff
+from orchestration.study import Ingest
 
 SAMPLE_ROWS = 2000
+SAMPLE_BYTES = 8 << 20
+MOSTLY_FILLED = 0.6  # of a row's cells: what has fewer is a title
 DELIMITERS = ",;\t|"
 DATE_FORMATS = (
     "%Y-%m-%d",
@@ -28,15 +35,16 @@ DATE_FORMATS = (
 )
 TIME_FORMATS = ("T%H:%M", "T%H:%M:%S", " %H:%M", " %H:%M:%S")
 LIKE_ENOUGH = 0.75
+ISO = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?)?")
 
 SYNONYMS = {
-    "subject_id": "usubjid subjid subject patient patientid patnr participant pid id proband",
+    "subject_id": "usubjid subjid subject patient patientid patnr patientnumber participant pid id proband mrn",
     "site_id": "siteid site centre center zentrum",
-    "sample_id": "sample specimenid probe probennummer accession barcode lbrefid",
-    "analyte": "test testcode testname parameter analysis loinc lbtestcd analyt",
+    "sample_id": "sample specimenid probe probennummer accession barcode lbrefid observationid auftrag",
+    "analyte": "test testcode testname parameter analysis loinc loinccode code lbtestcd analyt",
     "value": "result ergebnis wert lborres messwert finding",
     "unit": "units einheit lborresu uom",
-    "collected_at": "collected collection collectiondate drawn abnahme entnahme sampledate lbdtc",
+    "collected_at": "collected collection collectiondate drawn abnahme entnahme sampledate effectivedate lbdtc",
     "reported_at": "reported released validated befund befunddatum resultdate",
     "result_status": "status resultstatus befundstatus",
     "specimen": "material lbspec specimentype",
@@ -60,75 +68,139 @@ SYNONYMS = {
 }
 
 
-def propose(path: Path) -> str:
-    """YAML text of a `sources:` entry for a delimited table, with a comment on all that a person must decide.
+@dataclass(frozen=True)
+class Sample:
+    """The first rows of a table as text, the keys of a source that say how it is written, and what is uncertain."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    written: dict[str, object]
+    notes: list[str]
+
+
+def propose(path: Path, limits: Ingest) -> str:
+    """YAML text of `sources:` entries for a CSV or a workbook, with a comment on all that a person must decide.
 
     Raises:
-        UserError: the file is not there, or is no delimited text with a header and at least one row.
+        UserError: the file is not there, or holds no table with a heading line and at least one row.
     """
-    text, encoding = _decode(path)
-    sample = "".join(itertools.islice(io.StringIO(text), SAMPLE_ROWS))
-    header = sample.splitlines()[0] if sample.strip() else ""
-    delimiter = max(DELIMITERS, key=header.count)
-    rows = list(csv.reader(io.StringIO(sample), delimiter=delimiter))
-    if len(rows) < 2 or len(rows[0]) < 2:
+    try:
+        with path.open("rb") as file:
+            format = sniff(file.read(HEAD_BYTES))
+    except OSError as error:
+        raise UserError(f"layout: {path}: {error.strerror}.") from None
+    if format is XLSX:
+        samples = _sheets(path, limits)
+    elif format is TEXT:
+        samples = [_text(path)]
+    else:
+        raise UserError(f"layout: {path}: the content is {format.name}. Layouts are proposed for CSV and XLSX.")
+    whole = [sample for sample in samples if sample.rows and len(sample.headings) > 1]
+    if not whole:
         raise UserError(
-            f"layout: {path}: no table with a heading line and rows was found. Export it as CSV with one heading line."
+            f"layout: {path}: no table with a heading line and rows was found. Export it with one heading line."
         )
-    headings = rows[0]
+    return "sources:\n" + "".join(_entry(path, sample, len(whole) > 1) for sample in whole)
+
+
+def _entry(path: Path, sample: Sample, is_one_of_many: bool) -> str:
+    headings = sample.headings
     values = {
-        name: [row[position] for row in rows[1:] if position < len(row) and row[position].strip()]
+        name: [row[position] for row in sample.rows if position < len(row) and row[position].strip()]
         for position, name in enumerate(headings)
     }
     record, matches = _best_record(headings)
     notes = [f"{heading}: matched to no column" for heading in headings if heading not in matches.values()]
-    entry = {"name": path.stem, "folder": record.folder, "match": f"{path.stem}*{path.suffix}", "record": record.name}
-    entry["columns"] = dict(matches)
-    missing = [name for name in record.required if name not in matches]
+    notes += [f"{heading}: stands more than once" for heading in dict.fromkeys(headings) if headings.count(heading) > 1]
+    title = f" {sample.written.get('sheet')}" if is_one_of_many else ""
+    entry = {
+        "name": f"{path.stem}{title}",
+        **({} if is_one_of_many else {"folder": record.folder}),
+        "match": f"{glob.escape(path.stem)}*{path.suffix.lower()}",
+        "record": record.name,
+        "columns": dict(matches),
+    }
     notes += [
         f"{name}: required by {record.name}, found under no heading: map it or give it under constants"
-        for name in missing
+        for name in record.required
+        if name not in matches
     ]
     formats, format_notes = _formats(record, matches, values)
-    entry |= formats
-    notes += format_notes
-    if delimiter != ",":
-        entry["delimiter"] = delimiter
-    if encoding != "utf-8":
-        entry["encoding"] = encoding
-        notes.append(f"encoding: no UTF-8; {encoding} reads it, but check the special characters")
     numbers = [
-        v
-        for name, c in ((n, record.column(n)) for n in matches)
-        if c.kind == "number" or name == "value"
-        for v in values[matches[name]]
+        value
+        for name in matches
+        if record.column(name).kind == "number" or name == "value"
+        for value in values[matches[name]]
     ]
     if any(re.fullmatch(r"[<>]?\s*\d+,\d+", number.strip()) for number in numbers):
-        entry["decimal"] = ","
-        notes.append("decimal: numbers such as 12,5 were found; a comma for thousands would look the same")
+        formats["decimal"] = ","
+        format_notes.append("decimal: numbers such as 12,5 were found; a comma for thousands would look the same")
     if "unit" in matches:
-        notes.append("units found: " + ", ".join(sorted(set(values[matches["unit"]]))[:8]))
-    comments = "".join(f"  # check: {note}\n" for note in notes)
-    return (
-        "sources:\n"
-        + comments
-        + yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+        format_notes.append("units found: " + ", ".join(sorted(set(values[matches["unit"]]))[:8]))
+    comments = "".join(f"  # check: {' '.join(note.split())}\n" for note in [*notes, *format_notes, *sample.notes])
+    return comments + yaml.safe_dump(
+        [entry | formats | sample.written], sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
     )
 
 
-def _decode(path: Path) -> tuple[str, str]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"layout: {path}: {error.strerror}.") from None
+def _text(path: Path) -> Sample:
+    with path.open("rb") as file:
+        data = file.read(SAMPLE_BYTES)
+        is_cut = file.read(1) != b""
+    if is_cut:
+        data = data[: data.rfind(b"\n") + 1] or data
     if b"\0" in data:
         raise UserError(f"layout: {path}: is no text. Export it as CSV.")
+    text, encoding = _decoded(path, data)
+    sample = "".join(itertools.islice(io.StringIO(text), SAMPLE_ROWS))
+    header = sample.splitlines()[0] if sample.strip() else ""
+    delimiter = max(DELIMITERS, key=header.count)
+    try:
+        headings, *rows = [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row] or [[]]
+    except csv.Error as error:
+        raise UserError(f"layout: {path}: cannot be divided into rows ({error}). Export it as CSV.") from None
+    written, notes = {}, []
+    if delimiter != ",":
+        written["delimiter"] = delimiter
+    if encoding != "utf-8":
+        written["encoding"] = encoding
+        notes.append(f"encoding: no UTF-8; {encoding} reads it, but check the special characters")
+    return Sample(headings, rows, written, notes)
+
+
+def _decoded(path: Path, data: bytes) -> tuple[str, str]:
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return data.decode(encoding), "utf-8" if encoding == "utf-8-sig" else encoding
         except UnicodeDecodeError:
             continue
     raise UserError(f"layout: {path}: neither UTF-8 nor cp1252. Save it as UTF-8.")
+
+
+def _sheets(path: Path, limits: Ingest) -> list[Sample]:
+    """One sample a visible sheet; its headings are the first row that fills most of its width."""
+    try:
+        grids = [grid for grid in xlsx.grids(path, str(path), limits) if grid.cells.num_rows and not grid.is_hidden]
+    except Rejected as refusal:
+        raise UserError(f"layout: {refusal.message}") from None
+    samples = []
+    for grid in grids:
+        rows = list(zip(*(column.to_pylist() for column in grid.cells.slice(0, SAMPLE_ROWS).columns), strict=True))
+        filled = [sum(cell.strip() != "" for cell in row) for row in rows]
+        above = next(place for place, count in enumerate(filled) if count >= max(filled) * MOSTLY_FILLED)
+        places = [place for place, heading in enumerate(rows[above]) if heading.strip()]
+        written, notes = {"sheet": grid.title}, []
+        if above:
+            written["heading_row"] = above + 1
+            notes.append(f"heading_row: {above} filled rows above it are passed over")
+        if grid.merged:
+            notes.append(f"cells {grid.merged[0][2]} are merged: unmerge and fill them, or the sheet is refused")
+        if computed := [cell for place, cell in grid.formulas.items() if place in places]:
+            notes.append(f"cell {computed[0]} is a formula: if its column is read, paste it as values")
+        headings = [rows[above][place] for place in places]
+        below = [[row[place] for place in places] for row in rows[above + 1 :]]
+        samples.append(Sample(headings, below, written, notes))
+    return samples
 
 
 def _best_record(headings: list[str]) -> tuple[Record, dict[str, str]]:
@@ -169,14 +241,13 @@ def _formats(record: Record, matches: dict[str, str], values: dict[str, list[str
         ("date", "date_format", DATE_FORMATS),
         ("timestamp", "datetime_format", [d + t for d in DATE_FORMATS for t in TIME_FORMATS] + list(DATE_FORMATS)),
     ):
-        found = [v.strip() for name in matches if record.column(name).kind == kind for v in values[matches[name]]]
+        texts = [v.strip() for name in matches if record.column(name).kind == kind for v in values[matches[name]]]
+        found = [text for text in texts if not ISO.fullmatch(text)]  # the default, and real dates of a workbook
         if not found:
             continue
         fitting = [candidate for candidate in candidates if all(_reads(value, candidate) for value in found)]
         if not fitting:
             notes.append(f"{key}: no known format reads every date, for example {found[0]!r}")
-        elif fitting[0].startswith("%Y-%m-%d"):
-            continue  # ISO 8601 is the default
         else:
             formats[key] = fitting[0]
             if len(fitting) > 1:

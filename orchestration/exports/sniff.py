@@ -36,15 +36,16 @@ _AS_CSV = "Export the table as CSV"
 _ROOM = "orchestration.exports."
 
 TEXT = Format("delimited text", b"", (".csv", ".tsv", ".tab", ".txt"), module=_ROOM + "delimited")
+XLSX = Format(
+    "an XLSX workbook",
+    rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])",
+    (".xlsx", ".xlsm"),
+    module=_ROOM + "xlsx",
+)
 ARCHIVE = Format("a ZIP archive", rb"PK(?:\x03\x04|\x05\x06)", (".zip",), module=_ROOM + "archive")
 FORMATS = (  # the first that fits; text is what nothing else is
     Format("gzip", rb"\x1f\x8b", (".gz", ".tgz"), "Unpack it and deliver the file inside"),
-    Format(
-        "an XLSX workbook",
-        rb"PK\x03\x04.{0,2000}(?:xl/|\[Content_Types\])",
-        (".xlsx", ".xlsm"),
-        module=_ROOM + "xlsx",
-    ),
+    XLSX,
     ARCHIVE,
     Format(
         "an old or encrypted Office document",

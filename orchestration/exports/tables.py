@@ -246,7 +246,7 @@ def several(tables: Sequence[Openable], name: str, study: "Study") -> list[Sheet
             sheets.append(sheet(table, name, study))
         except layouts.NoLayout as misfit:
             wanted = [source.sheet for source in layouts.declared(name, study) if source.sheet]
-            if len(tables) == 1 or (misfit.in_common > 1 and not wanted):
+            if len(tables) == 1 or (misfit.in_common > 1 and not wanted) or table.title in wanted:
                 raise _naming(misfit, name, table.part) from None
             left_out.append((table.part, misfit))
         except Rejected as refusal:

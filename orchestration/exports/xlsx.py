@@ -7,7 +7,7 @@ A cell is taken as what it is (number, date, text), not as it is shown. What a p
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from orchestration.exports.confined import Parsed
 from orchestration.exports.tables import MAX_COLUMNS, Typed, check_bytes, check_size, several, significant
 
 if TYPE_CHECKING:
-    from orchestration.study import Study
+    from orchestration.study import Ingest, Study
 
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]{1,3})(\d+):([A-Z]{1,3})(\d+)"')
 _FORMULA = re.compile(rb'<(?:\w+:)?c\s[^>]*?\br="([A-Z]{1,3})(\d+)"[^>]*>\s*<(?:\w+:)?f[\s/>]')
@@ -39,20 +39,32 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
         Rejected: ``too_large``, ``too_wide``, ``macros``, ``damaged``, ``merged_cells``, ``formula``, ``hidden_sheet``,
             or what `confined.tables` and `tables.several` raise.
     """
-    limits = study.ingest
+    declared = {source.sheet for source in layouts.declared(name, study) if source.sheet}
+    found = grids(path, name, study.ingest)
+    named = [grid for grid in found if grid.title in declared]
+    wanted = named or [grid for grid in found if not grid.is_hidden]
+    filled = [grid for grid in wanted if grid.cells.num_rows]
+    if not filled:
+        raise Rejected("empty", f"{name}: no visible sheet holds a cell. Export it again.")
+    first, *others = several(filled, name, study)
+    titles = {grid.title for grid in wanted}
+    if passed := [grid.part for grid in found if grid.title not in titles and grid.cells.num_rows]:
+        why = "study.yaml names other sheets" if named else "hidden"
+        first = replace(first, note="; ".join(filter(None, [first.note, f"left out, {why}: {', '.join(passed)}"])))
+    return [first, *others]
+
+
+def grids(path: Path, name: str, limits: "Ingest") -> list["Grid"]:
+    """Every sheet, hidden ones too.
+
+    Raises:
+        Rejected: ``too_large``, ``too_wide``, ``macros``, ``damaged``, or what `confined.tables` raises.
+    """
     check_bytes(name, path.stat().st_size, limits.max_unpacked_mb)
     found = confined.tables(
         __name__, path, name, limits, max_bytes=limits.max_unpacked_mb << 20, max_members=limits.max_members
     )
-    declared = {source.sheet for source in layouts.declared(name, study) if source.sheet}
-    grids = [Grid.of(name, title, table, about) for title, table, about in found]
-    visible = [grid for grid in grids if grid.title in declared or not grid.is_hidden]
-    if declared & {grid.title for grid in grids}:
-        visible = [grid for grid in visible if grid.title in declared]
-    filled = [grid for grid in visible if grid.cells.num_rows]
-    if not filled:
-        raise Rejected("empty", f"{name}: no visible sheet holds a cell. Export it again.")
-    return several(filled, name, study)
+    return [Grid.of(name, title, table, about) for title, table, about in found]
 
 
 @dataclass(frozen=True)

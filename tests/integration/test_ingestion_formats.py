@@ -1,5 +1,6 @@
 """Files with several tables, and archives, from the landing folder into the lake: nothing lost, every row found again."""
 
+import csv
 import hashlib
 import os
 import tempfile
@@ -49,6 +50,21 @@ def test_a_workbook_is_one_file_whose_messages_name_the_sheet_and_its_row(home, 
     assert fault.message.startswith("clinical/book.xlsx, sheet 'Labs', row 2: value 'x'")
     raw = Lake(home.settings).raw_rows("lab_results", [(fault.file_id, fault.batch, fault.row_number)])
     assert [dict(item["source"])["sample_id"] for item in raw] == ["A2"]
+
+
+def test_the_query_list_says_whose_row_it_is_and_where_a_person_finds_it(home, take_in):
+    formula = LABS[:1] + [LABS[1] | {"subject_id": "=cmd|' /C calc'!A0"}]
+    home.drop("clinical/book.xlsx", writers.as_xlsx({"SV": writers.grid(VISITS), "Labs": writers.grid(LABS)}))
+    home.drop("lab/lab_results.csv", writers.as_csv(formula))
+    home.drop("lab/other.csv", b"a,b\n1,2\n")
+    take_in()
+    queries = list(csv.DictReader(home.sher2("quarantine", "--csv").stdout.splitlines()))
+    assert [(row["query"], row["subject_id"], row["where"], row["value"], row["answer"]) for row in queries] == [
+        ("1", "S1", "clinical/book.xlsx, sheet 'Labs', row 2", "x", ""),
+        ("2", "'=cmd|' /C calc'!A0", "lab/lab_results.csv, row 2", "x", ""),
+        ("3", "", "lab/other.csv", "", ""),
+    ]
+    assert all(row["message"] for row in queries) and queries[2]["rule"] == "header_mismatch"
 
 
 def test_two_sheets_of_one_record_keep_their_own_headings(home, take_in):
@@ -148,8 +164,6 @@ def test_checking_an_archive_tells_of_each_member_and_takes_nothing_in(home, tmp
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> dict[str, list[dict]]:
     """The rows of a small simulated study by file, as text."""
-    import csv
-
     from orchestration.simulate import write_study
 
     folder = tmp_path_factory.mktemp("simulated")

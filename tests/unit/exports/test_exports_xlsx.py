@@ -54,7 +54,21 @@ def test_a_declared_sheet_is_the_only_one_that_is_read(sheets):
     second = [["Study 1"], [None, "made by hand"], *VISITS]
     [found] = sheets(writers.as_xlsx({"First": VISITS, "Second": second}), sources=[source])
     assert (found.part, found.source, found.table.num_rows) == ("sheet 'Second'", "edc", 2)
+    assert "study.yaml names other sheets: sheet 'First'" in found.note
     assert found.table["visit_on"].to_pylist() == ["2024-03-01", "2024-03-02"]
+
+
+def test_a_declared_sheet_that_is_not_as_declared_refuses_the_file(sheets):
+    source = {"name": "edc", "match": "*.xlsx", "layout": "site", "sheet": "Second"}
+    with pytest.raises(Rejected) as refusal:
+        sheets(writers.as_xlsx({"First": VISITS, "Second": [["a", "b"], [1, 2]]}), sources=[source])
+    assert refusal.value.rule == "header_mismatch" and "sheet 'Second'" in refusal.value.message
+
+
+def test_a_hidden_sheet_is_left_out_and_the_verdict_says_so(sheets):
+    hide = {"Old": lambda sheet: setattr(sheet, "sheet_state", "hidden")}
+    [found] = sheets(writers.as_xlsx({"SV": VISITS, "Old": VISITS}, **hide))
+    assert found.note == "left out, hidden: sheet 'Old'"
 
 
 def test_blank_rows_and_columns_are_no_part_of_the_table(sheets):

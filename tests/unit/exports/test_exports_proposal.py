@@ -1,0 +1,90 @@
+"""A proposed layout is a valid `sources:` entry that reads its own file, and says what a person must decide."""
+
+from datetime import datetime
+
+import pytest
+import yaml
+
+from orchestration.errors import UserError
+from orchestration.exports import read
+from orchestration.exports.proposal import propose
+from orchestration.study import Ingest, Study
+from tests.unit.exports import writers
+
+GERMAN = (
+    "Patientennr;Probe;Analyt;Ergebnis;Einheit;Entnahme;Bemerkung\r\n"
+    "S1;P1;42914-2;12,5;µg/L;13.03.2024 08:30;x\r\nS2;P2;42914-2;<5,0;µg/L;14.03.2024 09:00;\r\n"
+)
+VISITS = [["subject_id", "visit_name", "visit_on"], ["S1", "C1D1", datetime(2024, 3, 1)], ["S2", "C1D1", "2024-03-02"]]
+
+
+@pytest.fixture
+def proposed(tmp_path):
+    """(text, entries) proposed for a file of this content."""
+
+    def of(content: bytes, name: str):
+        path = tmp_path / name
+        path.write_bytes(content)
+        text = propose(path, Ingest())
+        return text, yaml.safe_load(text)["sources"], path
+
+    return of
+
+
+def test_a_foreign_table_is_proposed_as_it_is_written_and_reads(proposed):
+    text, entries, path = proposed(GERMAN.encode("cp1252"), "lis [nord]_1.csv")
+    [entry] = entries
+    assert (entry["delimiter"], entry["encoding"], entry["decimal"], entry["datetime_format"]) == (";", "cp1252", ",", "%d.%m.%Y %H:%M")
+    assert "# check: Bemerkung: matched to no column" in text and "# check: encoding" in text and "µg/L" in text
+    [sheet] = read(path, f"lab/{path.name}", Study.model_validate({"sources": entries}))
+    assert sheet.source == entry["name"]
+    assert sheet.table["value_number"].to_pylist() == ["12.5", "5.0"] and sheet.table["unit_code"].to_pylist() == ["ug/L"] * 2
+
+
+def test_each_sheet_of_a_workbook_gets_its_entry_and_reads(proposed):
+    labs = [["Results of the laboratory"], [], ["Patient", "Test", "Result", "Unit", "Collected"], ["S1", "42914-2", 12.5, "ng/mL", datetime(2024, 3, 1, 8, 30)]]
+    hidden = {"Old": lambda sheet: setattr(sheet, "sheet_state", "hidden")}
+    text, entries, path = proposed(writers.as_xlsx({"SV": VISITS, "Labs": labs, "Old": VISITS}, **hidden), "book.xlsx")
+    assert [(entry["sheet"], entry["record"], entry.get("heading_row")) for entry in entries] == [("SV", "visits", None), ("Labs", "lab_results", 2)]
+    assert "date_format" not in text and "heading_row: 1 filled rows above" in text
+    sheets = read(path, "clinical/book.xlsx", Study.model_validate({"sources": entries}))
+    assert [(sheet.record, sheet.table.num_rows) for sheet in sheets] == [("visits", 2), ("lab_results", 1)]
+
+
+def test_what_a_workbook_must_not_hold_is_told_beforehand(proposed):
+    def spoil(sheet):
+        sheet.merge_cells("A2:A3")
+        sheet["B2"].value = "=1+1"
+
+    text, *_ = proposed(writers.as_xlsx({"SV": VISITS}, SV=spoil), "book.xlsx")
+    assert "cells A2:A3 are merged" in text and "cell B2 is a formula" in text
+
+
+@pytest.mark.parametrize(
+    ("dates", "formats"),
+    [(["01.02.2024"], "%d.%m.%Y"), (["13/02/2024"], "%d/%m/%Y"), (["02/13/2024"], "%m/%d/%Y"), (["01/02/2024"], "%d/%m/%Y"), (["2024-02-01"], None)],
+)  # fmt: skip
+def test_dates_that_read_two_ways_are_a_question(proposed, dates, formats):
+    text, [entry], _ = proposed(("subject_id,visit_name,visit_on\n" + "".join(f"S1,C1,{day}\n" for day in dates)).encode(), "sv.csv")
+    assert entry.get("date_format") == formats
+    assert ("ask the sender" in text) == (dates == ["01/02/2024"])
+
+
+def test_a_heading_cannot_leave_its_comment(proposed):
+    text, [entry], _ = proposed(b'subject_id,visit_name,visit_on,"x\n- name: evil"\nS1,C1,2024-02-01,1\n', "sv.csv")
+    assert entry["name"] == "sv" and "x - name: evil" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "says"),
+    [
+        (b"", "a.csv", "no table"), (b"only one line\n", "a.csv", "no table"), (b"a,b\n\0,1\n", "a.csv", "no text"),
+        (b"PAR1" + bytes(9), "a.parquet", "Parquet"), (writers.as_xlsx({"A": []}), "a.xlsx", "no table"),
+        (writers.as_xlsx({"A": [["a", "b"], [1, 2]]})[:-20], "a.xlsx", "damaged"), (b'a,b\n"' + b"x" * 200_000, "a.csv", "rows"),
+    ],
+    ids=["empty", "one-line", "nul", "parquet", "empty-workbook", "cut-workbook", "unclosed"],
+)  # fmt: skip
+def test_what_is_no_table_is_said_in_one_line(proposed, content, name, says):
+    with pytest.raises(UserError) as error:
+        proposed(content, name)
+    assert says in str(error.value) and "\n" not in str(error.value)
