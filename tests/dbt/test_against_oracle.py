@@ -38,7 +38,7 @@ PROTOCOLS = {
     },
     "unconfirmed": {
         "response": {
-            "confirm_days": 0, "disease_control_values": ["CR", "PR", "SD"], "disease_after_cr": "pd",
+            "confirm_days": 0, "baseline_outside_window": "exclude", "disease_control_values": ["CR", "PR", "SD"], "disease_after_cr": "pd",
             "confirm_accept_sd": True, "partial_response_pct": 50, "progression_pct": 25, "progression_mm": 0,
         },
     },
@@ -378,6 +378,30 @@ def test_every_row_agrees(held, compared):
     ours, theirs = compared(*held)
     assert len(ours) >= 1000
     assert differences(ours, theirs)[:3] == []
+
+
+def test_every_disagreement_with_a_report_is_listed_with_its_reason(held):
+    """Marts count them, findings say why: one for one."""
+    warehouse, _ = held
+    marts, listed = warehouse.rows("""
+        select (select count(*) from marts.fct_response where is_disagreement),
+            (select count(*) from ops.findings where kind = 'disagreement')
+    """)[0]
+    assert marts == listed > 100
+    assert (
+        warehouse.rows("""
+        select responses.subject_id, responses.assessed_on, count(disagreements.reason)
+        from marts.fct_response as responses
+        left join intermediate.int_response_disagreements as disagreements
+            on responses.subject_id = disagreements.subject_id and responses.evaluator = disagreements.evaluator
+            and responses.reader = disagreements.reader and responses.assessment_no = disagreements.visit_no
+            and disagreements.subject_matter = 'overall response'
+        group by responses.subject_id, responses.evaluator, responses.reader, responses.assessment_no,
+            responses.assessed_on, responses.is_disagreement
+        having count(disagreements.reason) <> responses.is_disagreement::integer
+    """)
+        == []
+    )
 
 
 def test_the_generated_subjects_meet_every_rule(held):

@@ -115,6 +115,13 @@ DISAGREEMENTS = {  # of derived and reported responses on day 84: subject matter
     "new lesion ignored": ("overall response", "PD derived, SD reported", "new lesion"),
     "table not followed": ("overall response", "PR derived, CR reported", "table"),
     "code of the other table": ("overall response", "NON-CR/NON-PD derived, SD reported", "code"),
+    "told and not counted": ("overall response", "PD derived, SD reported", "table"),
+    "nothing to compare with": ("overall response", "NE derived, SD reported", "no baseline"),
+}
+KINDS = {
+    "target response": "target_disagreement",
+    "non-target response": "non_target_disagreement",
+    "overall response": "disagreement",
 }
 
 
@@ -128,6 +135,8 @@ def disagreements(rows: Rows) -> None:
         ("new lesion ignored", ("50", "50", "50"), "OVRLRESP", "SD"),
         ("table not followed", ("50", "50", "30"), "OVRLRESP", "CR"),
         ("code of the other table", (), "OVRLRESP", "SD"),
+        ("told and not counted", ("50", "50", "50"), "OVRLRESP", "SD"),
+        ("nothing to compare with", (), "OVRLRESP", "SD"),
     ):
         subject(rows, name)
         if diameters:
@@ -135,6 +144,9 @@ def disagreements(rows: Rows) -> None:
         rows.reported(name, on(84), reported, test, visit_name="DAY 84")
     target(rows, "lesion left out", "20", "10", None, lesion="T02")
     rows.lesion("new lesion ignored", "NEW01", "NEW", day=84)
+    rows.reported("told and not counted", on(84), "YES", "NEWLPROG", visit_name="DAY 84")
+    rows.lesion("nothing to compare with", "T01", day=84)
+    rows.measured("nothing to compare with", "T01", 84, "20")
     rows.reported("table not followed", on(84), "PR", "TRGRESP", visit_name="DAY 84")
     for name in ("non-target still there", "code of the other table"):
         rows.lesion(name, "NT01", "NON-TARGET")
@@ -246,18 +258,29 @@ def test_a_fault_is_listed_once_and_says_what_is_made_of_it(findings, name, kind
 @pytest.mark.parametrize(("name", "expected"), DISAGREEMENTS.items())
 def test_a_disagreement_of_derived_and_reported_responses_has_its_reason(findings, name, expected):
     matter, responses, reason = expected
-    assert findings[name] == [
-        ("disagreement", f"INVESTIGATOR on {on(84)}, {matter}: {responses} ({reason})", "warning")
+    assert [listed for listed in findings[name] if "disagreement" in listed[0]] == [
+        (KINDS[matter], f"INVESTIGATOR on {on(84)}, {matter}: {responses} ({reason})", "warning")
     ]
 
 
+def test_every_disagreement_of_the_marts_has_one_finding(warehouse):
+    told = warehouse.rows(
+        "select subject_id, count(*) from ops.findings where kind = 'disagreement' group by 1 order by 1"
+    )
+    assert len(told) >= 5
+    assert told == warehouse.rows(
+        "select subject_id, count(*) from marts.fct_response where is_disagreement group by 1 order by 1"
+    )
+
+
 def test_faults_are_listed_for_nobody_else(findings):
-    """Each subject has the fault that it is named for; of three another one follows."""
+    """Each subject has the fault that it is named for; of some another one follows."""
     kinds = {name: {kind for kind, *_ in listed} for name, listed in findings.items()}
     assert {name: listed for name, listed in kinds.items() if len(listed) > 1} == {
         "node without short axis": {"wrong_axis", "target_without_baseline_value"},
         "lesion without longest": {"wrong_axis", "target_without_baseline_value"},
         "no baseline": {"no_baseline_assessment", "lesion_never_identified"},
+        "nothing to compare with": {"disagreement", "no_baseline_assessment", "lesion_never_identified"},
     }
 
 

@@ -27,6 +27,7 @@ def rows() -> Rows:
         "measured only",
         "measured and reported",
         "old baseline",
+        "old baseline, died",
         "disagreeing readers",
         "after cr",
         "reported after cr",
@@ -61,6 +62,10 @@ def rows() -> Rows:
     rows.lesion("old baseline", "T01", day=-40)
     rows.measured("old baseline", "T01", -40, "20")
     rows.measured("old baseline", "T01", 42, "10")
+
+    rows.lesion("old baseline, died", "T01", day=-40)
+    rows.measured("old baseline, died", "T01", -40, "20")
+    rows.add("dispositions", "old baseline, died", category="DISPOSITION EVENT", term="DEATH", occurred_on=on(30))
 
     for reader in ("READER 1", "READER 2"):
         rows.reported("disagreeing readers", on(42), "PR", evaluator="INDEPENDENT ASSESSOR", reader=reader)
@@ -184,6 +189,25 @@ def test_an_old_baseline_is_used_and_listed_or_excluded(warehouse, strict_wareho
     assert responses(warehouse, "old baseline") == [(43, 10.0, "PR")]
     assert "baseline_outside_window" in findings(warehouse, "old baseline")
     assert responses(strict_warehouse, "old baseline") == [(43, None, "NE")]
+    listed = findings(strict_warehouse, "old baseline")
+    assert listed == {"baseline_outside_window", "no_baseline_assessment", "lesion_never_identified"}
+
+
+def test_without_a_usable_baseline_not_even_a_death_ends_progression_free_survival(warehouse, strict_warehouse):
+    query = """
+        select end_on - start_on, is_event, coalesce(event_description, censoring_reason) from marts.fct_time_to_event
+        where subject_id = 'old baseline, died' and endpoint like 'PFS%' and evaluator = 'INVESTIGATOR' order by endpoint
+    """
+    death = (30, True, "death")
+    assert warehouse.rows(query) == [death, death]
+    assert strict_warehouse.rows(query) == [(0, False, "no baseline assessment"), death]
+    assert "no_baseline_assessment" in findings(strict_warehouse, "old baseline, died")
+
+
+def test_reported_responses_vouch_for_a_baseline_that_is_not_there(warehouse):
+    assert responses(warehouse, "measured and reported") == [(43, None, "PR")]
+    listed = dict(warehouse.rows("select kind, detail from ops.findings where subject_id = 'measured and reported'"))
+    assert listed["no_baseline_assessment"].endswith("; the reported overall responses count")
 
 
 def test_disease_after_a_complete_response_is_listed_or_a_progression(warehouse, strict_warehouse):

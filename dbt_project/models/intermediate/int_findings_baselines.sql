@@ -1,4 +1,5 @@
 {% set response = var('response') %}
+{% set excludes = response['baseline_outside_window'] == 'exclude' %}
 
 -- who was never assessed, and what lies on or before the first dose
 with before_treatment as (
@@ -6,9 +7,32 @@ with before_treatment as (
     select
         *,
         count(case when has_lesion_row then 1 end) over (partition by subject_id, evaluator, reader) as lesion_assessments,
-        min(case when has_lesion_row then measured_on end) over (partition by subject_id, evaluator, reader) as first_on
+        min(case when has_lesion_row then measured_on end) over (partition by subject_id, evaluator, reader) as first_on,
+        max(case when has_lesion_row then measured_on end) over (partition by subject_id, evaluator, reader) as last_on
     from {{ ref('int_reader_responses') }}
     where not is_post_baseline
+
+),
+
+-- lesions that no baseline stands behind
+without_baseline as (
+
+    select
+        subjects.subject_id,
+        subjects.evaluator,
+        subjects.lacks_baseline,
+        max(case when reads.has_lesion_row then 1 else 0 end) = 1 as has_lesions,
+        max(case
+            when
+                reads.is_post_baseline and reads.is_accepted and reads.derived_response is not null
+                and not reads.is_derived_from_baseline and not reads.is_derived
+                then 1
+            else 0
+        end) = 1 as is_reported_instead
+    from {{ ref('int_subject_evaluators') }} as subjects
+    inner join {{ ref('int_accepted_reads') }} as reads
+        on subjects.subject_id = reads.subject_id and subjects.evaluator = reads.evaluator
+    group by subjects.subject_id, subjects.evaluator, subjects.lacks_baseline
 
 )
 
@@ -33,22 +57,16 @@ select
     'no_baseline_assessment' as kind,
     subject_id,
     concat(
-        evaluator, ': lesions were assessed, but none on or before the first dose; by fda rules progression-free survival is',
-        ' censored at the start'
+        evaluator, ': lesions were assessed, but none on or before the first dose',
+        '{{ " and at most " ~ response["baseline_window_days"] ~ " days before it" if excludes }}; ',
+        case
+            when lacks_baseline then 'by fda rules progression-free survival is censored at the start'
+            else 'the reported overall responses count'
+        end
     ) as detail,
     'warning' as severity
-from {{ ref('int_subject_evaluators') }} as subjects
-where
-    lacks_baseline
-    and exists (
-        select 1
-        from {{ ref('int_accepted_reads') }} as reads
-        where
-            reads.subject_id = subjects.subject_id
-            and reads.evaluator = subjects.evaluator
-            and reads.has_lesion_row
-            and reads.is_post_baseline
-    )
+from without_baseline
+where has_lesions and (lacks_baseline or is_reported_instead)
 
 union all
 select
@@ -75,16 +93,17 @@ from before_treatment
 where reported_response in ('CR', 'PR', 'SD', 'PD', 'NON-CR/NON-PD')
 
 union all
-select
+select distinct
     'baseline_outside_window' as kind,
     subject_id,
     concat(
-        {{ read_label('before_treatment') }}, ': baseline on ', {{ as_text('baseline_on') }}, ' is ',
-        {{ as_text(days_between('baseline_on', 'reference_on')) }}, ' days before the first dose, at most {{ response['baseline_window_days'] }}'
+        {{ read_label('before_treatment') }}, ': baseline on ', {{ as_text('last_on') }}, ' is ',
+        {{ as_text(days_between('last_on', 'reference_on')) }}, ' days before the first dose, at most {{ response['baseline_window_days'] }};',
+        ' {{ "not used" if excludes else "used" }}'
     ) as detail,
     'warning' as severity
 from before_treatment
-where is_baseline and {{ days_between('baseline_on', 'reference_on') }} > {{ response['baseline_window_days'] }}
+where measured_on = last_on and {{ days_between('last_on', 'reference_on') }} > {{ response['baseline_window_days'] }}
 
 union all
 select

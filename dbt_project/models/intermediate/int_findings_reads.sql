@@ -40,7 +40,11 @@ where has_conflict
 
 union all
 select
-    'disagreement' as kind,
+    case subject_matter
+        when 'target response' then 'target_disagreement'
+        when 'non-target response' then 'non_target_disagreement'
+        else 'disagreement'
+    end as kind,
     subject_id,
     concat(
         {{ read_label('disagreements') }}, ' on ', {{ as_text('assessed_on') }}, ', ', subject_matter, ': ', derived, ' derived, ',

@@ -22,7 +22,6 @@ with reads as (
             and reads.evaluator = targets.evaluator
             and reads.reader = targets.reader
             and reads.visit_no = targets.visit_no
-    where reads.is_derived_from_baseline
 
 ),
 
@@ -71,8 +70,9 @@ select
             then 'code'
         when derived_target_response <> reported_target_response then target_reason
         when derived_non_target_response <> reported_non_target_response then 'non-target response'
-        when derived_new_lesion = 'YES' and coalesce(reported_new_lesion, 'NO') <> 'YES' and reported_response <> 'PD'
-            then 'new lesion'
+        when derived_new_lesion = 'YES' and reported_response <> 'PD'
+            then case when reported_new_lesion = 'YES' then 'table' else 'new lesion' end
+        when not is_derived_from_baseline then 'no baseline'
         when reported_target_response is not null then 'table'
         when targets > 0 then target_reason
         else 'non-target response'
