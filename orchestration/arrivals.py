@@ -7,6 +7,7 @@ lock and the same lake, so that asking twice costs time and nothing else.
 import itertools
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 from watchfiles import watch
@@ -14,7 +15,7 @@ from watchfiles import watch
 from orchestration.errors import UserError
 from orchestration.ingestion import pending_fingerprint
 from orchestration.lake import Lake
-from orchestration.landing import UNENDED_SECONDS
+from orchestration.landing import UNENDED_SECONDS, Arrival, scan
 from orchestration.locking import is_held
 from orchestration.metrics import current_build
 from orchestration.processes import PROCESS, is_gone, stop_mark
@@ -57,13 +58,14 @@ class Rest:
     reason: str
 
 
+_nothing_due: dict[Path, tuple] = {}  # by home: the state in which this process found that nothing was due
+
+
 class Arrivals:
     """The landing folder of one home, watched. As a context manager: watches from entering to leaving it."""
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings):
         self._instance, self._settings = instance, settings
-        self._settled: tuple | None = None
-        self._changed_at = time.monotonic()
 
     def __enter__(self) -> "Arrivals":
         self._settings.prepare()
@@ -85,17 +87,20 @@ class Arrivals:
 
     def wait(self, seconds: float = _IDLE_SECONDS) -> None:
         """Until something has changed in the landing folder, something there may have settled, or time is up."""
-        now = time.monotonic()
-        is_fresh = now - self._changed_at < UNENDED_SECONDS + _IDLE_SECONDS
-        until = now + min(seconds, self._settle_seconds() + 0.05 if is_fresh else _IDLE_SECONDS)
+        pause = self._settle_seconds() + 0.05 if self._is_fresh(scan(self._settings.landing)[0]) else _IDLE_SECONDS
+        until = time.monotonic() + min(seconds, pause)
         while time.monotonic() < until and not self.is_over():
             if next(self._changes):
-                self._changed_at = time.monotonic()
                 return
 
     def is_over(self) -> bool:
         """Whether whoever serves this home is being stopped."""
         return stop_mark(self._settings).exists()
+
+    def _is_fresh(self, arrivals: list[Arrival]) -> bool:
+        """Whether a file changed so lately that it may not be whole yet."""
+        newest = max((arrival.ctime_ns for arrival in arrivals), default=0) / 1e9
+        return abs(time.time() - newest) < UNENDED_SECONDS + self._settle_seconds() + _IDLE_SECONDS
 
     def look(self) -> Request | Rest:
         """Whether a run is due that should be asked for now."""
@@ -113,24 +118,26 @@ class Arrivals:
 
     def _due(self, study: Study) -> str | None:
         """Names what the next run would do; None where it would change nothing."""
+        arrivals, _ = scan(self._settings.landing)
+        state = self._state(arrivals)
+        if _nothing_due.get(self._settings.home) == state:
+            return None
         if fingerprint := pending_fingerprint(self._settings, study):
             return fingerprint
-        state = self._state()
-        if state == self._settled:
-            return None
         build_id = current_build(self._settings, study).build_id
-        is_empty = Lake(self._settings).deliveries().empty
-        if is_empty or was_published_last(self._settings, build_id):
-            self._settled = state
-            return None
-        return f"publish-{build_id}"
+        if not Lake(self._settings).deliveries().empty and not was_published_last(self._settings, build_id):
+            return f"publish-{build_id}"
+        if not self._is_fresh(arrivals):
+            _nothing_due[self._settings.home] = state
+        return None
 
-    def _state(self) -> tuple:
-        """Changes whenever what should be published may have changed, or what is."""
-        watched = (self._settings.study_file, self._settings.lake / "ledger", self._settings.builds)
-        return *(
-            (path.stat().st_mtime_ns if path.exists() else 0) for path in watched
-        ), self._settings.warehouse.exists()
+    def _state(self, arrivals: list[Arrival]) -> tuple:
+        """Changes with everything that decides whether a run is due; what else is taken in stands in the lake."""
+        lake = self._settings.lake
+        watched = (self._settings.study_file, lake / "ledger", lake / "again", self._settings.builds)
+        times = [path.stat().st_mtime_ns if path.exists() else 0 for path in watched]
+        landed = hash(tuple((arrival.path, arrival.state) for arrival in arrivals))
+        return landed, *times, self._settings.warehouse.exists()
 
     def _next(self, fingerprint: str, most: int) -> Request | Rest:
         """The next attempt, in its time.

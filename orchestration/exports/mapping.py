@@ -52,6 +52,7 @@ class Plan:
     finish: Callable[[pa.Table], pa.Table] | None = None
 
 
+@lru_cache(maxsize=4096)  # every file is asked whether it fits each source: the same few headings, again and again
 def fold_heading(heading: str) -> str:
     """Headings are compared without case; blanks and underscores are one."""
     return "_".join(re.split(r"[\s_]+", heading.strip().lower()))
