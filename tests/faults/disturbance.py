@@ -21,7 +21,7 @@ KILLED = -signal.SIGKILL
 WHOLE_WAY = ("ingest", "build", "metrics", "publish", "report")
 """The steps of a run. `run` instead is the whole of `sher2 run`, recorded on Dagster's instance of the home."""
 
-_PATIENCE_SECONDS = 300
+_PATIENCE_SECONDS = 900
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,10 @@ def assert_invariants(
         assert since.landing.items() <= _hashes(settings.landing).items(), "I4: the landing folder was changed"
         assert since.ledger.items() <= _hashes(settings.lake / "ledger").items(), "I5: the ledger was changed"
     if undisturbed is not None:
-        assert content(settings) == undisturbed, "I6: not the end of an undisturbed run"
+        found = content(settings)
+        differ = [name for name in undisturbed if found.get(name) != undisturbed[name]]
+        set_aside = [row.path for row in lake.ledger().itertuples() if (row.reason or "").startswith("poison")]
+        assert found == undisturbed, f"I6: not the end of an undisturbed run: {differ}; set aside: {set_aside}"
 
 
 def _rows_are_accounted_for(settings: Settings, lake: Lake) -> None:
