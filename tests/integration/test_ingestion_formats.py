@@ -53,7 +53,7 @@ def test_a_workbook_is_one_file_whose_messages_name_the_sheet_and_its_row(home, 
 
 
 def test_the_query_list_says_whose_row_it_is_and_where_a_person_finds_it(home, take_in):
-    formula = LABS[:1] + [LABS[1] | {"subject_id": "=cmd|' /C calc'!A0"}]
+    formula = [*LABS[:1], LABS[1] | {"subject_id": "=cmd|' /C calc'!A0"}]
     home.drop("clinical/book.xlsx", writers.as_xlsx({"SV": writers.grid(VISITS), "Labs": writers.grid(LABS)}))
     home.drop("lab/lab_results.csv", writers.as_csv(formula))
     home.drop("lab/other.csv", b"a,b\n1,2\n")
