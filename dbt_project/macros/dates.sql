@@ -16,14 +16,14 @@
 
 {# First day that the full or partial date can mean. #}
 {% macro earliest_date(text) -%}
-    {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat(" ~ text ~ ", '-01') when 4 then concat(" ~ text ~ ", '-01-01') end", 'date') }}
+    {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat_ws('', " ~ text ~ ", '-01') when 4 then concat_ws('', " ~ text ~ ", '-01-01') end", 'date') }}
 {%- endmacro %}
 
 
 {# Last day that the full or partial date can mean. #}
 {% macro latest_date(text) -%}
     case when length({{ text }}) = 7 then cast({{ dbt.last_day(earliest_date(text), 'month') }} as date)
-    else {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 4 then concat(" ~ text ~ ", '-12-31') end", 'date') }} end
+    else {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 4 then concat_ws('', " ~ text ~ ", '-12-31') end", 'date') }} end
 {%- endmacro %}
 
 
@@ -38,7 +38,7 @@
     {%- elif impute_day == 'last' -%}
     {{ latest_date(text) }}
     {%- else -%}
-    {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat(" ~ text ~ ", '-15') when 4 then concat(" ~ text ~ ", '-06-30') end", 'date') }}
+    {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat_ws('', " ~ text ~ ", '-15') when 4 then concat_ws('', " ~ text ~ ", '-06-30') end", 'date') }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -1,6 +1,6 @@
 {# Who read an assessment, for the text of a finding. #}
 {% macro read_label(relation) -%}
-    trim(concat({{ relation }}.evaluator, ' ', {{ relation }}.reader))
+    trim(concat_ws('', {{ relation }}.evaluator, ' ', {{ relation }}.reader))
 {%- endmacro %}
 
 
@@ -11,5 +11,5 @@
 
 {# A length as people write it, whole millimetres or with its decimals. #}
 {% macro mm_text(expression) -%}
-    concat({{ as_text('cast(' ~ expression ~ ' as decimal(18, 1))') }}, ' mm')
+    concat_ws('', {{ as_text('cast(' ~ expression ~ ' as decimal(18, 1))') }}, ' mm')
 {%- endmacro %}

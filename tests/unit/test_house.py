@@ -38,6 +38,12 @@ def test_marts_read_neither_staging_nor_raw():
         assert "source(" not in text and not re.search(r"ref\('stg_", text), path
 
 
+def test_texts_are_joined_so_that_a_missing_part_is_left_out_on_every_engine():
+    """concat() leaves a null out on DuckDB and is null on Spark; concat_ws() leaves it out on both."""
+    for path in DBT_PROJECT.rglob("*.sql"):
+        assert not re.search(r"\bconcat\(", path.read_text("utf-8")), path
+
+
 def test_dbt_project_holds_no_number_of_the_study():
     assert "vars:" not in (DBT_PROJECT / "dbt_project.yml").read_text("utf-8")
 

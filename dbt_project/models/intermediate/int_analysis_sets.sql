@@ -30,7 +30,7 @@ select
     case
         when not is_treated then 'no dose of a study drug up to the data cut-off'
         when not in_treated then 'one id at two sites'
-        when not is_her2_low then concat('HER2 status of the tumour: ', her2_status)
+        when not is_her2_low then concat_ws('', 'HER2 status of the tumour: ', her2_status)
         when not has_baseline_target then 'no target lesion at baseline'
         when not has_outcome then 'neither an adequate assessment after baseline nor progression nor death'
     end as left_out_because

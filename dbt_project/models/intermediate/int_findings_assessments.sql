@@ -13,8 +13,8 @@ with statements as (
 select
     'disease_after_cr' as kind,
     subject_id,
-    concat(
-        {{ read_label('responses') }}, ' on ', {{ as_text('assessed_on') }}, ': ', chosen_response, ' after a complete response; ',
+    concat_ws(
+        '', {{ read_label('responses') }}, ' on ', {{ as_text('assessed_on') }}, ': ', chosen_response, ' after a complete response; ',
         '{{ 'counted as PD' if response['disease_after_cr'] == 'pd' else 'to be judged (PD by the footnote of RECIST)' }}'
     ) as detail,
     'warning' as severity
@@ -25,7 +25,7 @@ union all
 select
     'new_lesion_dated_back' as kind,
     subject_id,
-    concat({{ read_label('statements') }}, ' ', dated_back_lesion_id, ': progression dated back to its first appearance on ', {{ as_text('seen_on') }})
+    concat_ws('', {{ read_label('statements') }}, ' ', dated_back_lesion_id, ': progression dated back to its first appearance on ', {{ as_text('seen_on') }})
         as detail,
     'info' as severity
 from statements
@@ -35,7 +35,7 @@ union all
 select
     'new_lesion_not_dated_back' as kind,
     subject_id,
-    concat({{ read_label('statements') }}, ': equivocal on ', {{ as_text('seen_on') }}, ', certain later, but the lesion is not named') as detail,
+    concat_ws('', {{ read_label('statements') }}, ': equivocal on ', {{ as_text('seen_on') }}, ', certain later, but the lesion is not named') as detail,
     'info' as severity
 from statements
 where stated_status = 'EQUIVOCAL' and not is_lesion_named and last_certain_on > seen_on
@@ -44,8 +44,8 @@ union all
 select
     'stable_disease_by_window' as kind,
     subject_id,
-    concat(
-        evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', overall_response, ' on day ', {{ as_text('days_from_reference') }},
+    concat_ws(
+        '', evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', overall_response, ' on day ', {{ as_text('days_from_reference') }},
         ' counts only by the window of {{ response['duration_window_days'] }} days'
     ) as detail,
     'info' as severity

@@ -53,9 +53,9 @@ judged as (
 select
     'wrong_axis' as kind,
     subject_id,
-    concat(
-        {{ read_label('judged') }}, ' ', min(measured_id),
-        case when count(distinct measured_id) > 1 then concat(' and ', {{ as_text('count(distinct measured_id) - 1') }}, ' more') else '' end,
+    concat_ws(
+        '', {{ read_label('judged') }}, ' ', min(measured_id),
+        case when count(distinct measured_id) > 1 then concat_ws('', ' and ', {{ as_text('count(distinct measured_id) - 1') }}, ' more') else '' end,
         ', ', {{ as_text('count(*)') }}, ' measurements: ', fault
     ) as detail,
     'warning' as severity

@@ -39,7 +39,7 @@ without_baseline as (
 select
     'no_tumor_assessment' as kind,
     subject_id,
-    concat('treated from ', {{ as_text('first_dose_on') }}, ' on, but no lesion and no response was ever reported') as detail,
+    concat_ws('', 'treated from ', {{ as_text('first_dose_on') }}, ' on, but no lesion and no response was ever reported') as detail,
     'warning' as severity
 from {{ ref('int_subject_timeline') }} as timeline
 where
@@ -56,8 +56,8 @@ union all
 select
     'no_baseline_assessment' as kind,
     subject_id,
-    concat(
-        evaluator, ': lesions were assessed, but none on or before the first dose',
+    concat_ws(
+        '', evaluator, ': lesions were assessed, but none on or before the first dose',
         '{{ " and at most " ~ response["baseline_window_days"] ~ " days before it" if excludes }}; ',
         case
             when lacks_baseline then 'by fda rules progression-free survival is censored at the start'
@@ -72,8 +72,8 @@ union all
 select
     'several_baselines' as kind,
     subject_id,
-    concat(
-        {{ read_label('before_treatment') }}, ': lesions assessed at ', {{ as_text('lesion_assessments') }},
+    concat_ws(
+        '', {{ read_label('before_treatment') }}, ': lesions assessed at ', {{ as_text('lesion_assessments') }},
         ' visits on or before the first dose, from ', {{ as_text('first_on') }}, '; the last is the baseline, on ', {{ as_text('measured_on') }}
     ) as detail,
     'warning' as severity
@@ -84,8 +84,8 @@ union all
 select
     'response_before_treatment' as kind,
     subject_id,
-    concat(
-        {{ read_label('before_treatment') }}, ' on ', {{ as_text('measured_on') }}, ': ', reported_response,
+    concat_ws(
+        '', {{ read_label('before_treatment') }}, ' on ', {{ as_text('measured_on') }}, ': ', reported_response,
         ' reported on or before the first dose; a baseline is never a response'
     ) as detail,
     'warning' as severity
@@ -96,8 +96,8 @@ union all
 select distinct
     'baseline_outside_window' as kind,
     subject_id,
-    concat(
-        {{ read_label('before_treatment') }}, ': baseline on ', {{ as_text('last_on') }}, ' is ',
+    concat_ws(
+        '', {{ read_label('before_treatment') }}, ': baseline on ', {{ as_text('last_on') }}, ' is ',
         {{ as_text(days_between('last_on', 'reference_on')) }}, ' days before the first dose, at most {{ response['baseline_window_days'] }};',
         ' {{ "not used" if excludes else "used" }}'
     ) as detail,
@@ -109,7 +109,7 @@ union all
 select
     'no_disease_at_baseline' as kind,
     subject_id,
-    concat({{ read_label('responses') }}, ' on ', {{ as_text('assessed_on') }}, ': no lesion at baseline, the response is not adequate') as detail,
+    concat_ws('', {{ read_label('responses') }}, ' on ', {{ as_text('assessed_on') }}, ': no lesion at baseline, the response is not adequate') as detail,
     'warning' as severity
 from {{ ref('int_reader_responses') }} as responses
 where derived_response = 'NA'

@@ -80,8 +80,8 @@ union all
 select
     'evaluator_without_assessments' as kind,
     cast(null as varchar(200)) as subject_id,
-    concat(
-        'assessments by ', evaluator, ', but none by {{ evaluator }} (response.evaluator): every response counts as missing'
+    concat_ws(
+        '', 'assessments by ', evaluator, ', but none by {{ evaluator }} (response.evaluator): every response counts as missing'
     ) as detail,
     'error' as severity
 from evaluators
@@ -92,8 +92,8 @@ union all
 select
     'treatment_of_no_study_drug' as kind,
     cast(null as varchar(200)) as subject_id,
-    concat(
-        cast(count(*) as varchar(20)), ' exposures to ', treatment, ', which study.drugs does not name: they are no doses'
+    concat_ws(
+        '', cast(count(*) as varchar(20)), ' exposures to ', treatment, ', which study.drugs does not name: they are no doses'
     ) as detail,
     'warning' as severity
 from {{ ref('stg_exposures') }}
@@ -105,7 +105,7 @@ union all
 select
     'validation_remark' as kind,
     cast(null as varchar(200)) as subject_id,
-    concat(files.path, ' row ', cast(remarks.row_number as varchar(20)), ', ', remarks.record, '.', remarks.field, ': ', remarks.message)
+    concat_ws('', files.path, ' row ', cast(remarks.row_number as varchar(20)), ', ', remarks.record, '.', remarks.field, ': ', remarks.message)
         as detail,
     'info' as severity
 from {{ source('lake', 'quarantine') }} as remarks

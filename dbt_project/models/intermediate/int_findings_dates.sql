@@ -39,7 +39,7 @@ imputed as (
 select
     'subject_unknown' as kind,
     subject_id,
-    concat(record, ': ', cast(sum(row_count) as varchar(20)), ' rows wait for the subject''s demographics') as detail,
+    concat_ws('', record, ': ', cast(sum(row_count) as varchar(20)), ' rows wait for the subject''s demographics') as detail,
     'warning' as severity
 from dates
 where not is_known and field <> 'end_on'
@@ -49,8 +49,8 @@ union all
 select
     'after_death' as kind,
     subject_id,
-    concat(
-        record, '.', field, ' ', cast(max(on_date) as varchar(10)), ' lies after the death on ', cast(min(death_on) as varchar(10))
+    concat_ws(
+        '', record, '.', field, ' ', cast(max(on_date) as varchar(10)), ' lies after the death on ', cast(min(death_on) as varchar(10))
     ) as detail,
     'error' as severity
 from dates
@@ -61,8 +61,8 @@ union all
 select
     'after_cutoff' as kind,
     dates.subject_id,
-    concat(
-        dates.record, '.', dates.field, ': ', cast(sum(dates.row_count) as varchar(20)), ' rows dated after the data cut-off ',
+    concat_ws(
+        '', dates.record, '.', dates.field, ': ', cast(sum(dates.row_count) as varchar(20)), ' rows dated after the data cut-off ',
         cast(min(dates.cutoff_on) as varchar(10)), ' are used nowhere'
     ) as detail,
     'info' as severity
@@ -74,8 +74,8 @@ union all
 select
     'partial_date' as kind,
     subject_id,
-    concat(
-        record, '.', field, ': ', cast(count(*) as varchar(20)),
+    concat_ws(
+        '', record, '.', field, ': ', cast(count(*) as varchar(20)),
         ' partial dates, completed by dates.impute_day = {{ var('dates')['impute_day'] }}'
     ) as detail,
     'info' as severity

@@ -15,8 +15,8 @@ with deliveries as (
 select
     'rows_vanished' as kind,
     cast(null as varchar(200)) as subject_id,
-    concat(
-        path, ': the newest delivery has ', cast(rows_read as varchar(20)), ' rows, the one before it ',
+    concat_ws(
+        '', path, ': the newest delivery has ', cast(rows_read as varchar(20)), ' rows, the one before it ',
         cast(rows_before as varchar(20)), '; what it lacks still counts as it was delivered before'
     ) as detail,
     'warning' as severity

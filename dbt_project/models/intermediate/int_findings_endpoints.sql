@@ -17,8 +17,8 @@ last_scans as (
 select
     'end_before_start' as kind,
     subject_id,
-    concat(
-        evaluator, ' ', endpoint, ': ends on ', {{ as_text('end_on') }}, ', starts on ', {{ as_text('start_on') }},
+    concat_ws(
+        '', evaluator, ' ', endpoint, ': ends on ', {{ as_text('end_on') }}, ', starts on ', {{ as_text('start_on') }},
         '; one day is shown'
     ) as detail,
     'warning' as severity
@@ -29,8 +29,8 @@ union all
 select
     'survival_before_progression' as kind,
     survival.subject_id,
-    concat(
-        progression.evaluator, ': overall survival ends on ', {{ as_text('survival.end_on') }},
+    concat_ws(
+        '', progression.evaluator, ': overall survival ends on ', {{ as_text('survival.end_on') }},
         ', before progression-free survival on ', {{ as_text('progression.end_on') }}, '; both are shown'
     ) as detail,
     'warning' as severity
@@ -45,8 +45,8 @@ union all
 select
     'assessment_after_death' as kind,
     timeline.subject_id,
-    concat(
-        'assessed on ', {{ as_text('last_scans.last_scan_on') }}, ', dead since ', {{ as_text('timeline.death_on') }},
+    concat_ws(
+        '', 'assessed on ', {{ as_text('last_scans.last_scan_on') }}, ', dead since ', {{ as_text('timeline.death_on') }},
         '; times to event end at the death'
     ) as detail,
     'error' as severity
@@ -58,8 +58,8 @@ union all
 select
     'alive_before_last_scan' as kind,
     contacts.subject_id,
-    concat(
-        'last reported alive on ', {{ as_text('max(contacts.assessed_on)') }}, ', assessed later on ',
+    concat_ws(
+        '', 'last reported alive on ', {{ as_text('max(contacts.assessed_on)') }}, ', assessed later on ',
         {{ as_text('max(last_scans.last_scan_on)') }}, '; the latest day of all records is the last known alive'
     ) as detail,
     'info' as severity
@@ -73,8 +73,8 @@ union all
 select
     'assessment_after_exit' as kind,
     exits.subject_id,
-    concat(
-        exits.exit_reason, ' on ', {{ as_text('exits.exited_on') }}, ', assessed later on ', {{ as_text('last_scans.last_scan_on') }},
+    concat_ws(
+        '', exits.exit_reason, ' on ', {{ as_text('exits.exited_on') }}, ', assessed later on ', {{ as_text('last_scans.last_scan_on') }},
         '; the assessment counts'
     ) as detail,
     'warning' as severity

@@ -11,7 +11,7 @@ with roles as (
 select
     'role_changed' as kind,
     subject_id,
-    concat({{ read_label('roles') }}, ' ', lesion_id, ': ', first_role, ' and ', last_role, '; the last before first dose counts') as detail,
+    concat_ws('', {{ read_label('roles') }}, ' ', lesion_id, ': ', first_role, ' and ', last_role, '; the last before first dose counts') as detail,
     'warning' as severity
 from roles
 
@@ -19,7 +19,7 @@ union all
 select distinct
     'lesion_never_identified' as kind,
     measured.subject_id,
-    concat({{ read_label('measured') }}, ' ', measured.lesion_id, ': measured, but not identified at baseline; not used') as detail,
+    concat_ws('', {{ read_label('measured') }}, ' ', measured.lesion_id, ': measured, but not identified at baseline; not used') as detail,
     'warning' as severity
 from {{ ref('stg_tumor_measurements') }} as measured
 inner join {{ ref('int_subject_timeline') }} as timeline
@@ -43,8 +43,8 @@ union all
 select distinct
     'lesion_measured_twice' as kind,
     readings.subject_id,
-    concat(
-        {{ read_label('readings') }}, ' ', readings.measured_id, ' on ', {{ as_text('readings.seen_on') }}, ': ',
+    concat_ws(
+        '', {{ read_label('readings') }}, ' ', readings.measured_id, ' on ', {{ as_text('readings.seen_on') }}, ': ',
         {{ mm_text('readings.smallest_mm') }}, ' and ', {{ mm_text('readings.largest_mm') }}, ', ',
         case when readings.diameter_mm = readings.largest_mm then 'the larger counts' else 'that of the baseline''s method counts' end
     ) as detail,
@@ -56,8 +56,8 @@ union all
 select
     'lesion_measured_twice' as kind,
     lesion_values.subject_id,
-    concat(
-        {{ read_label('lesion_values') }}, ' ', lesion_values.lesion_id, ' on ', {{ as_text('lesion_values.seen_on') }}, ': ',
+    concat_ws(
+        '', {{ read_label('lesion_values') }}, ' ', lesion_values.lesion_id, ' on ', {{ as_text('lesion_values.seen_on') }}, ': ',
         {{ mm_text('lesion_values.whole_mm') }}, ' as a whole and ', {{ mm_text('lesion_values.parts_mm') }}, ' by its parts, the larger counts'
     ) as detail,
     'warning' as severity

@@ -15,7 +15,7 @@ with reads as (
 select
     'no_accepted_read' as kind,
     subject_id,
-    concat(evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', {{ as_text('readers') }}, ' readers, none accepted; not analysed') as detail,
+    concat_ws('', evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', {{ as_text('readers') }}, ' readers, none accepted; not analysed') as detail,
     'warning' as severity
 from reads
 where accepted_reads = 0 and read_no = 1
@@ -24,7 +24,7 @@ union all
 select
     'several_accepted_reads' as kind,
     subject_id,
-    concat(evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', {{ as_text('flagged_reads') }}, ' accepted readers, the worst response counts') as detail,
+    concat_ws('', evaluator, ' on ', {{ as_text('assessed_on') }}, ': ', {{ as_text('flagged_reads') }}, ' accepted readers, the worst response counts') as detail,
     'warning' as severity
 from reads
 where flagged_reads > 1 and read_no = 1
@@ -33,7 +33,7 @@ union all
 select
     'response_conflict' as kind,
     subject_id,
-    concat({{ read_label('reported') }}, ': different overall responses at one assessment, the worst counts: ', reported_response) as detail,
+    concat_ws('', {{ read_label('reported') }}, ': different overall responses at one assessment, the worst counts: ', reported_response) as detail,
     'warning' as severity
 from {{ ref('int_reported_response') }} as reported
 where has_conflict
@@ -46,8 +46,8 @@ select
         else 'disagreement'
     end as kind,
     subject_id,
-    concat(
-        {{ read_label('disagreements') }}, ' on ', {{ as_text('assessed_on') }}, ', ', subject_matter, ': ', derived, ' derived, ',
+    concat_ws(
+        '', {{ read_label('disagreements') }}, ' on ', {{ as_text('assessed_on') }}, ', ', subject_matter, ': ', derived, ' derived, ',
         reported, ' reported (', reason, ')'
     ) as detail,
     'warning' as severity

@@ -3,8 +3,8 @@ with results as (
 
     select
         results.*,
-        concat(
-            'sample ', results.sample_id, coalesce(concat(' of ', results.laboratory), ''), ', ',
+        concat_ws(
+            '', 'sample ', concat_ws(' of ', results.sample_id, results.laboratory), ', ',
             coalesce(cast(results.collected_on as varchar(10)), 'day unknown'), ': '
         ) as sample
     from {{ ref('stg_lab_results') }} as results
@@ -18,7 +18,7 @@ neighbours as (
     select
         *,
         lag(value_ng_ml) over (
-            partition by subject_id, assay order by collected_on, collected_at nulls last, sample_id, laboratory nulls last
+            partition by subject_id, assay order by collected_on nulls last, collected_at nulls last, sample_id, laboratory nulls last
         ) as previous_ng_ml
     from results
     where not has_conflict and carries_value and value_operator is null and value_ng_ml > 0
@@ -28,7 +28,7 @@ neighbours as (
 select
     'conflict' as kind,
     subject_id,
-    concat(sample, 'different results without an order, no value is used') as detail,
+    concat_ws('', sample, 'different results without an order, no value is used') as detail,
     'error' as severity
 from results
 where has_conflict
@@ -37,7 +37,7 @@ union all
 select
     'changed_without_correction' as kind,
     subject_id,
-    concat(sample, 'a final result was changed without being marked as corrected, the newest is used') as detail,
+    concat_ws('', sample, 'a final result was changed without being marked as corrected, the newest is used') as detail,
     'warning' as severity
 from results
 where is_changed_without_correction and not has_conflict
@@ -46,7 +46,7 @@ union all
 select
     'sample_of_two_subjects' as kind,
     results.subject_id,
-    concat(results.sample, 'told of ', others.subject_id, ', too, with the same value: have the laboratory delete the wrong one')
+    concat_ws('', results.sample, 'told of ', others.subject_id, ', too, with the same value: have the laboratory delete the wrong one')
         as detail,
     'warning' as severity
 from results
@@ -63,8 +63,8 @@ union all
 select
     'unit_jump' as kind,
     subject_id,
-    concat(
-        sample, cast(value_ng_ml as varchar(40)), ' ng/mL after ', cast(previous_ng_ml as varchar(40)),
+    concat_ws(
+        '', sample, cast(value_ng_ml as varchar(40)), ' ng/mL after ', cast(previous_ng_ml as varchar(40)),
         ' ng/mL by the same assay looks like a factor of 100 or 1000: check the unit'
     ) as detail,
     'warning' as severity
@@ -75,8 +75,8 @@ union all
 select
     'limits_inconsistent' as kind,
     subject_id,
-    concat(
-        sample, coalesce(value_operator, ''), cast(value_ng_ml as varchar(40)), ' against LLOQ ',
+    concat_ws(
+        '', sample, coalesce(value_operator, ''), cast(value_ng_ml as varchar(40)), ' against LLOQ ',
         coalesce(cast(lloq_ng_ml as varchar(40)), 'not stated'), ' and ULOQ ', coalesce(cast(uloq_ng_ml as varchar(40)), 'not stated')
     ) as detail,
     'warning' as severity
@@ -91,7 +91,7 @@ union all
 select
     'value_is_zero' as kind,
     subject_id,
-    concat(sample, '0 without a limit of quantification has no ratio') as detail,
+    concat_ws('', sample, '0 without a limit of quantification has no ratio') as detail,
     'warning' as severity
 from results
 where value_ng_ml = 0 and value_operator is null and lloq_ng_ml is null
@@ -100,8 +100,8 @@ union all
 select
     'assay_switch' as kind,
     subject_id,
-    concat(
-        'baseline by ', coalesce(min(baseline_assay), 'an assay not named'), ', ', cast(count(*) as varchar(20)),
+    concat_ws(
+        '', 'baseline by ', coalesce(min(baseline_assay), 'an assay not named'), ', ', cast(count(*) as varchar(20)),
         ' later samples by another assay: not compared'
     ) as detail,
     'warning' as severity
@@ -119,7 +119,7 @@ union all
 select
     'no_serum_her2_baseline' as kind,
     subject_id,
-    concat(cast(count(*) as varchar(20)), ' samples under treatment have no baseline to be compared with') as detail,
+    concat_ws('', cast(count(*) as varchar(20)), ' samples under treatment have no baseline to be compared with') as detail,
     'warning' as severity
 from {{ ref('int_serum_her2_changes') }}
 where unusable_reason = 'no baseline'

@@ -4,7 +4,7 @@
 select
     'subject_at_two_sites' as kind,
     subject_id,
-    concat('sites ', lowest_value, ' and ', highest_value, ': kept out of the analysis sets until mended') as detail,
+    concat_ws('', 'sites ', lowest_value, ' and ', highest_value, ': kept out of the analysis sets until mended') as detail,
     'error' as severity
 from {{ ref('stg_subject_values') }}
 where field = 'site_id' and has_conflict
@@ -13,7 +13,7 @@ union all
 select
     'conflict' as kind,
     subject_id,
-    concat('subjects.', field, ': ', lowest_value, ' and ', highest_value, ' without an order, no value is used') as detail,
+    concat_ws('', 'subjects.', field, ': ', lowest_value, ' and ', highest_value, ' without an order, no value is used') as detail,
     'error' as severity
 from {{ ref('stg_subject_values') }}
 where field <> 'site_id' and has_conflict
@@ -22,8 +22,8 @@ union all
 select
     'conflict' as kind,
     subject_id,
-    concat(
-        'exposures: ', treatment, ' of ', cast(start_on as varchar(10)), ' told in ', cast(count(*) as varchar(20)),
+    concat_ws(
+        '', 'exposures: ', treatment, ' of ', cast(start_on as varchar(10)), ' told in ', cast(count(*) as varchar(20)),
         ' different ways, all are kept'
     ) as detail,
     'warning' as severity
@@ -35,7 +35,7 @@ union all
 select
     'conflict' as kind,
     subject_id,
-    concat('visits: ', visit_name, ' has ', cast(count(*) as varchar(20)), ' dates, all are kept') as detail,
+    concat_ws('', 'visits: ', visit_name, ' has ', cast(count(*) as varchar(20)), ' dates, all are kept') as detail,
     'warning' as severity
 from {{ ref('stg_visits') }}
 where has_conflict
@@ -45,7 +45,7 @@ union all
 select
     'conflict' as kind,
     subject_id,
-    concat('survival_status: alive and dead on ', cast(assessed_on as varchar(10))) as detail,
+    concat_ws('', 'survival_status: alive and dead on ', cast(assessed_on as varchar(10))) as detail,
     'error' as severity
 from {{ ref('stg_survival_status') }}
 where has_conflict
@@ -55,8 +55,8 @@ union all
 select
     'her2_status_unknown' as kind,
     statuses.subject_id,
-    concat(
-        'IHC ', coalesce(statuses.ihc_score, 'missing'), ', ISH ', coalesce(statuses.ish_status, 'missing'),
+    concat_ws(
+        '', 'IHC ', coalesce(statuses.ihc_score, 'missing'), ', ISH ', coalesce(statuses.ish_status, 'missing'),
         ' on or before the first dose: no HER2 status follows'
     ) as detail,
     'warning' as severity
@@ -67,7 +67,7 @@ union all
 select
     'dose_before_enrolment' as kind,
     subject_id,
-    concat('first dose ', cast(first_dose_on as varchar(10)), ', enrolled ', cast(enrolled_on as varchar(10))) as detail,
+    concat_ws('', 'first dose ', cast(first_dose_on as varchar(10)), ', enrolled ', cast(enrolled_on as varchar(10))) as detail,
     'warning' as severity
 from {{ ref('int_subject_timeline') }}
 where first_dose_on < enrolled_on
@@ -87,8 +87,8 @@ union all
 select
     'death_dates_differ' as kind,
     subject_id,
-    concat(
-        'died ', cast(earliest_reported_on as varchar(10)), ' or ', cast(latest_reported_on as varchar(10)),
+    concat_ws(
+        '', 'died ', cast(earliest_reported_on as varchar(10)), ' or ', cast(latest_reported_on as varchar(10)),
         ' by different records; ', cast(death_on as varchar(10)), ' is used'
     ) as detail,
     'error' as severity
@@ -99,8 +99,8 @@ union all
 select
     'dead_before_death' as kind,
     statuses.subject_id,
-    concat(
-        'survival status DEAD on ', cast(min(statuses.assessed_on) as varchar(10)), ', before the death on ',
+    concat_ws(
+        '', 'survival status DEAD on ', cast(min(statuses.assessed_on) as varchar(10)), ', before the death on ',
         cast(timeline.death_on as varchar(10))
     ) as detail,
     'error' as severity
@@ -113,7 +113,7 @@ union all
 select
     'therapy_without_category' as kind,
     therapies.subject_id,
-    concat(therapies.treatment, ' of ', cast(therapies.started_on as varchar(10)), ' has no category: not taken as new therapy')
+    concat_ws('', therapies.treatment, ' of ', cast(therapies.started_on as varchar(10)), ' has no category: not taken as new therapy')
         as detail,
     'warning' as severity
 from {{ ref('stg_therapies') }} as therapies
@@ -125,8 +125,8 @@ union all
 select
     'visit_outside_window' as kind,
     subject_id,
-    concat(
-        visit_name, ' on day ', cast(study_day as varchar(20)), ', planned for day ', cast(window_start_day as varchar(20)),
+    concat_ws(
+        '', visit_name, ' on day ', cast(study_day as varchar(20)), ', planned for day ', cast(window_start_day as varchar(20)),
         ' to ', cast(window_end_day as varchar(20))
     ) as detail,
     'info' as severity

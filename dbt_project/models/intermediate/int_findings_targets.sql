@@ -39,8 +39,8 @@ organs as (
 select
     'target_not_measurable' as kind,
     subject_id,
-    concat(
-        {{ read_label('baseline_values') }}, ' ', lesion_id, ': ', {{ mm_text('diameter_mm') }},
+    concat_ws(
+        '', {{ read_label('baseline_values') }}, ' ', lesion_id, ': ', {{ mm_text('diameter_mm') }},
         case when is_nodal then ', a node needs {{ response['node_target_mm'] }} mm' else ', a target needs {{ response['target_mm'] }} mm' end
     ) as detail,
     'warning' as severity
@@ -51,7 +51,7 @@ union all
 select
     'target_without_baseline_value' as kind,
     subject_id,
-    concat({{ read_label('baseline_values') }}, ' ', lesion_id, ': not measured at the baseline assessment') as detail,
+    concat_ws('', {{ read_label('baseline_values') }}, ' ', lesion_id, ': not measured at the baseline assessment') as detail,
     'warning' as severity
 from baseline_values
 where diameter_mm is null
@@ -60,7 +60,7 @@ union all
 select
     'too_many_targets' as kind,
     subject_id,
-    concat({{ read_label('organs') }}, ': ', {{ as_text('max(all_targets)') }}, ' targets, at most {{ response['max_targets'] }}') as detail,
+    concat_ws('', {{ read_label('organs') }}, ': ', {{ as_text('max(all_targets)') }}, ' targets, at most {{ response['max_targets'] }}') as detail,
     'warning' as severity
 from organs
 where all_targets > {{ response['max_targets'] }}
@@ -70,8 +70,8 @@ union all
 select
     'too_many_targets_in_organ' as kind,
     subject_id,
-    concat(
-        {{ read_label('organs') }}, ' ', organ, ': ', {{ as_text('organ_targets') }},
+    concat_ws(
+        '', {{ read_label('organs') }}, ' ', organ, ': ', {{ as_text('organ_targets') }},
         ' targets, at most {{ response['max_targets_per_organ'] }} an organ'
     ) as detail,
     'warning' as severity

@@ -44,7 +44,7 @@ partial_dates as (
 select
     'date_of_two_visits' as kind,
     subject_id,
-    concat({{ read_label('visits') }}, ' ', on_date, ': ', min(visit_name), ' and ', max(visit_name), ' (', record, ')') as detail,
+    concat_ws('', {{ read_label('visits') }}, ' ', on_date, ': ', min(visit_name), ' and ', max(visit_name), ' (', record, ')') as detail,
     'warning' as severity
 from (
     {% for record, field in [
@@ -63,7 +63,7 @@ union all
 select
     'visit_name_used_twice' as kind,
     subject_id,
-    concat({{ read_label('reads') }}, ' ', visit_name, ': again on ', {{ as_text('measured_on') }}, ', an assessment of its own') as detail,
+    concat_ws('', {{ read_label('reads') }}, ' ', visit_name, ': again on ', {{ as_text('measured_on') }}, ', an assessment of its own') as detail,
     'warning' as severity
 from reads
 where part_no > 1 and visit_name <> ''
@@ -72,8 +72,8 @@ union all
 select
     'visits_out_of_order' as kind,
     subject_id,
-    concat(
-        {{ read_label('reads') }}, ' ', visit_name, ' on ', {{ as_text('measured_on') }},
+    concat_ws(
+        '', {{ read_label('reads') }}, ' ', visit_name, ' on ', {{ as_text('measured_on') }},
         ' comes after a visit with a higher number; the dates decide'
     ) as detail,
     'warning' as severity
@@ -84,8 +84,8 @@ union all
 select
     'partial_date' as kind,
     subject_id,
-    concat(
-        field, ': ', {{ as_text('count(*)') }}, ' partial dates, ', {{ as_text('count(case when is_completed then 1 end)') }},
+    concat_ws(
+        '', field, ': ', {{ as_text('count(*)') }}, ' partial dates, ', {{ as_text('count(case when is_completed then 1 end)') }},
         ' completed from the full date of their visit, ', {{ as_text('count(case when not is_completed then 1 end)') }},
         ' by dates.impute_day = {{ var('dates')['impute_day'] }}'
     ) as detail,

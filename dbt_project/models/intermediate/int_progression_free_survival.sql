@@ -51,8 +51,8 @@ select
         when is_event then null
         when is_censored_at_start then 'no baseline assessment'
         when is_observed then '{{ {1: "one", 2: "two", 3: "three"}.get(max_missed, max_missed) }} or more missed assessments before the event'
-        else concat(
-            case when adequate_on is null then 'no adequate assessment after start; ' else '' end,
+        else concat_ws(
+            '', case when adequate_on is null then 'no adequate assessment after start; ' else '' end,
             -- what came first
             case
                 when is_fda and new_therapy_on <= coalesce(exited_on, cut_on) then 'new anticancer therapy'

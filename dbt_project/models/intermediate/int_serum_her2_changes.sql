@@ -34,7 +34,7 @@ ordered as (
         unusable_reason is null and not is_baseline as has_change,
         min(case when unusable_reason is null then analysed_value_ng_ml end) over (
             partition by subject_id
-            order by collected_on, collected_at nulls last, sample_id, laboratory nulls last
+            order by collected_on nulls last, collected_at nulls last, sample_id, laboratory nulls last
             rows between unbounded preceding and 1 preceding
         ) as earlier_lowest_ng_ml
     from compared

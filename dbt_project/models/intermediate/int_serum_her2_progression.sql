@@ -31,10 +31,10 @@ followed as (
     select
         *,
         lead(at_least_ng_ml) over (
-            partition by subject_id order by collected_on, collected_at nulls last, sample_id, laboratory nulls last
+            partition by subject_id order by collected_on nulls last, collected_at nulls last, sample_id, laboratory nulls last
         ) as next_ng_ml,
         lead(is_in_time) over (
-            partition by subject_id order by collected_on, collected_at nulls last, sample_id, laboratory nulls last
+            partition by subject_id order by collected_on nulls last, collected_at nulls last, sample_id, laboratory nulls last
         ) as is_next_in_time
     from measured
 

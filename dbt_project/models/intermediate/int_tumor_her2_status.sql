@@ -14,7 +14,10 @@ ihc as (
 
     select
         *,
-        row_number() over (partition by subject_id order by tested_on desc nulls last) as newest_first
+        row_number() over (
+            partition by subject_id
+            order by tested_on desc nulls last, is_tested_on_imputed, ihc_score nulls last, ish_status nulls last
+        ) as newest_first
     from tests
     where ihc_score is not null or has_ihc_conflict
 
@@ -26,7 +29,10 @@ ish as (
         tests.subject_id,
         tests.ish_status,
         tests.has_ish_conflict,
-        row_number() over (partition by tests.subject_id order by tests.tested_on desc nulls last) as newest_first
+        row_number() over (
+            partition by tests.subject_id
+            order by tests.tested_on desc nulls last, tests.is_tested_on_imputed, tests.ish_status nulls last
+        ) as newest_first
     from tests
     inner join ihc on tests.subject_id = ihc.subject_id and ihc.newest_first = 1
     where

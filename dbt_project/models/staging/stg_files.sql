@@ -97,7 +97,7 @@ select
         when is_in_force and delivery < newest_loaded_delivery then 'superseded'
         else status
     end as status,
-    case when is_judged_here then reason else concat('same bytes as ', judged_path) end as reason,
+    case when is_judged_here then reason else concat_ws('', 'same bytes as ', judged_path) end as reason,
     case when is_judged_here then rows_read else 0 end as rows_read,
     case when is_judged_here then rows_accepted else 0 end as rows_accepted,
     case when is_judged_here then rows_quarantined else 0 end as rows_quarantined,

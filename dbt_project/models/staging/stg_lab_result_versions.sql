@@ -6,7 +6,7 @@ select
     accepted.laboratory,
     coalesce(
         accepted.sample_id,
-        concat(coalesce(accepted.laboratory, ''), ' ', accepted.collected_at, ' ', accepted.analyte)
+        concat_ws('', coalesce(accepted.laboratory, ''), ' ', accepted.collected_at, ' ', accepted.analyte)
     ) as sample_id,
     coalesce(accepted.analyte_key, accepted.analyte) as analyte,
     accepted.analyte_key is not null as is_declared_analyte,

@@ -131,8 +131,8 @@ numbered as (
                 case when is_ordered then version_at end desc nulls last, version desc nulls last, status_rank desc,
                 _file_id asc, _row_number asc, path asc
         ) as row_order,
-        concat(
-            coalesce(value_operator, ''), coalesce(cast(value_ng_ml as varchar(40)), value_text), '|',
+        concat_ws(
+            '', coalesce(value_operator, ''), coalesce(cast(value_ng_ml as varchar(40)), value_text), '|',
             cast(coalesce(collected_at, cast(collected_on as timestamp)) as varchar(40)), '|', coalesce(assay, ''), '|',
             coalesce(cast(lloq_ng_ml as varchar(40)), ''), '|', coalesce(cast(uloq_ng_ml as varchar(40)), '')
         ) as reading
