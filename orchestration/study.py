@@ -1,4 +1,7 @@
-"""Typed model of study.yaml. Every rule's number enters the system here and nowhere else."""
+"""Typed model of study.yaml. Every rule's number enters the system here and nowhere else.
+
+What a protocol leaves out is as the repository's study.yaml has it; a test holds the two equal.
+"""
 
 import hashlib
 import json
@@ -136,7 +139,7 @@ class ImagingPhase(_Model):
 class ImagingVisits(_Model):
     window_days: Days = 7
     sampling_window_days: Days = 14
-    schedule: list[ImagingPhase] = [ImagingPhase(every_weeks=6)]
+    schedule: list[ImagingPhase] = [ImagingPhase(every_weeks=6, through_week=54), ImagingPhase(every_weeks=12)]
 
     @model_validator(mode="after")
     def _phases_follow(self) -> "ImagingVisits":
@@ -223,7 +226,7 @@ class EventsPerVariable(_Model):
 class Analysis(_Model):
     population: Literal["in_treated", "in_efficacy", "in_response_evaluable"] = "in_efficacy"
     primary: str = "landmark_week_6"
-    secondary: list[str] = []
+    secondary: list[str] = ["time_dependent_cox", "mantel_byar", "response_odds"]
     landmarks_weeks: list[int] = [6, 9, 12]
     landmark_grace_days: Days = 8
     landmark_max_age_days: Days = 35

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from orchestration.settings import DBT_PROJECT, REPOSITORY
+from orchestration.study import Study, load_study
 
 PURE_ROOMS = ("exports", "efficacy", "report", "simulate")
 
@@ -46,6 +47,11 @@ def test_texts_are_joined_so_that_a_missing_part_is_left_out_on_every_engine():
 
 def test_dbt_project_holds_no_number_of_the_study():
     assert "vars:" not in (DBT_PROJECT / "dbt_project.yml").read_text("utf-8")
+
+
+def test_what_a_protocol_leaves_out_is_as_the_repositorys_protocol_has_it():
+    own = {"study", "sources"}
+    assert Study().model_dump(exclude=own) == load_study(REPOSITORY / "study.yaml").model_dump(exclude=own)
 
 
 def test_every_module_opens_by_saying_what_belongs_there():
