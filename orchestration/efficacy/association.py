@@ -116,6 +116,15 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, fl
     return rho, float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half)), p
 
 
+def linear_predictor(x: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """Sum of covariates times coefficients of each row: (rows, terms) and (terms,) -> (rows,).
+
+    Rows that are equal get equal values, so that ranks see their tie. A matrix product does not promise it: some
+    processors add the last rows of a block in another order.
+    """
+    return (x * coef).sum(axis=1)
+
+
 def c_index(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
     """Harrell's C alone, of checked arguments; NaN without a comparable pair."""
     from lifelines.utils import concordance_index

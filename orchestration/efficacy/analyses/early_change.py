@@ -269,7 +269,7 @@ def concordance(book: Book) -> None:
     if model["coef"].isna().any():
         write("c_index", caveat=model.attrs["caveats"])
         return
-    risk = frame[MARKER].to_numpy(float) @ model["coef"].to_numpy()
+    risk = association.linear_predictor(frame[MARKER].to_numpy(float), model["coef"].to_numpy())
     estimate, *limits = association.concordance(frame["duration_days"], frame["is_event"], risk, book.level, seed=SEED)
     write("c_index", estimate, tuple(limits), note=["apparent: in the subjects that the model was fitted to"])
     optimism, resamples = _optimism(frame, model["coef"].to_numpy())
@@ -287,9 +287,9 @@ def _optimism(frame: pd.DataFrame, coef: np.ndarray) -> tuple[float, int]:
     draws = np.random.default_rng(SEED).integers(len(frame), size=(resamples, len(frame)))
     time, event, x = (frame[names].to_numpy() for names in ("duration_days", "is_event", MARKER))
     gains = [
-        association.c_index(time[rows], event[rows], x[rows] @ beta) - association.c_index(time, event, x @ beta)
+        association.c_index(time[rows], event[rows], risk[rows]) - association.c_index(time, event, risk)
         for rows, beta in zip(draws, survival.refit(frame, "duration_days", "is_event", MARKER, coef, draws))
-        if np.isfinite(beta).all()
+        if np.isfinite(risk := association.linear_predictor(x, beta)).all()
     ]
     return float(np.nanmean(gains)) if gains else NAN, len(gains)
 
