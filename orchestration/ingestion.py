@@ -26,6 +26,7 @@ from orchestration import datadocs, exports
 from orchestration.errors import UserError
 from orchestration.exports import layouts
 from orchestration.exports.records import META_COLUMNS, RECORDS
+from orchestration.exports.spill import Spilled, pieces
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
 from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, whole
 from orchestration.settings import Settings
@@ -129,12 +130,24 @@ class _Rows:
     """The rows of one record in one file that is loaded; ``rejected_by`` is null for accepted ones."""
 
     file_id: str
-    table: pa.Table
+    table: pa.Table | Spilled
     rejected_by: pa.ChunkedArray
 
     @property
     def accepted(self) -> int:
         return self.rejected_by.null_count
+
+
+class _Stack:
+    """The rows of one record in many files, with their file's id, in pieces that can be asked for again."""
+
+    def __init__(self, sheets: list[tuple[_Item, exports.Sheet]]):
+        self._sheets = sheets
+
+    def pieces(self) -> Iterator[pa.Table]:
+        for item, sheet in self._sheets:
+            for table in pieces(sheet.table):
+                yield table.append_column("_file_id", _constant(item.file_id, table.num_rows))
 
 
 @dataclass
@@ -456,7 +469,7 @@ def _take_in(
             return number, [], {}
         say("writing")
         records = {
-            record: _lake_rows(record, judged.records.pop(record), number, received) for record in list(judged.records)
+            record: _lake_rows(record, judged.records[record], number, received) for record in judged.records
         }
         lake.commit(number, records, judged.faults, judged.results, ledger)
     except BaseException as error:
@@ -539,15 +552,11 @@ def _judge(opened: list[_Opened], study: Study, now: datetime) -> _Judged:
             parts.setdefault(sheet.record, []).append((file.item, sheet))
     validations = {}
     for record, sheets in sorted(parts.items()):
-        tables = [
-            sheet.table.append_column("_file_id", _constant(item.file_id, sheet.table.num_rows))
-            for item, sheet in sheets
-        ]
         by_file: dict[_Item, list[exports.Sheet]] = {}
         for item, sheet in sheets:
             by_file.setdefault(item, []).append(sheet)
         origins = {item.file_id: _origin(item, own, study, now) for item, own in by_file.items()}
-        validations[record] = validate(record, pa.concat_tables(tables), study, origins)
+        validations[record] = validate(record, _Stack(sheets), study, origins)
     critical = {key: value for validation in validations.values() for key, value in validation.rejections.items()}
     records: dict[str, list[_Rows]] = {}
     rows: dict[str, list[_Rows]] = defaultdict(list)
@@ -631,22 +640,24 @@ def _counts(judged: _Judged) -> dict[str, Counts]:
     return counts
 
 
-def _lake_rows(record: str, parts: list[_Rows], batch: int, received: dict[str, datetime]) -> pa.Table:
-    """The rows of a record as the lake keeps them."""
-    schema, tables = record_schema(record), []
+def _lake_rows(record: str, parts: list[_Rows], batch: int, received: dict[str, datetime]) -> Iterator[pa.Table]:
+    """The rows of a record as the lake keeps them, in pieces."""
+    schema = record_schema(record)
     for part in parts:
-        count = part.table.num_rows
-        meta = {
-            "_file_id": pa.repeat(pa.scalar(part.file_id), count),
-            "_row_number": part.table["_row_number"],
-            "_batch": pa.repeat(pa.scalar(batch, pa.int64()), count),
-            "_received_at": pa.repeat(pa.scalar(received[part.file_id], schema.field("_received_at").type), count),
-            "_rejected_by": part.rejected_by,
-            "_source": part.table["_source"],
-        }
-        columns = [meta[name] for name in META_COLUMNS] + [part.table[name] for name in RECORDS[record].column_names]
-        tables.append(pa.table(columns, schema=schema))
-    return pa.concat_tables(tables)
+        start = 0
+        for table in pieces(part.table):
+            count = table.num_rows
+            meta = {
+                "_file_id": pa.repeat(pa.scalar(part.file_id), count),
+                "_row_number": table["_row_number"],
+                "_batch": pa.repeat(pa.scalar(batch, pa.int64()), count),
+                "_received_at": pa.repeat(pa.scalar(received[part.file_id], schema.field("_received_at").type), count),
+                "_rejected_by": part.rejected_by.slice(start, count),
+                "_source": table["_source"],
+            }
+            start += count
+            columns = [meta[name] for name in META_COLUMNS] + [table[name] for name in RECORDS[record].column_names]
+            yield pa.table(columns, schema=schema)
 
 
 def _ledger_row(verdict: Verdict, item: _Item, rules: _Rules, now: datetime) -> dict:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
+from orchestration.exports.spill import regrouped
 from orchestration.settings import Settings
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
 
@@ -131,7 +132,12 @@ class Lake:
         """Note what an archive holds: (name, bytes, sha256) of each member, all of them kept."""
         folder = self.root / "archives"
         folder.mkdir(exist_ok=True)
-        _replace(folder / file_id, json.dumps(members))
+        temporary = folder / f".{file_id}.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(members, file)
+            _sync(file)
+        os.replace(temporary, folder / file_id)
+        _sync_folder(folder)
 
     def members(self, file_id: str) -> list[tuple[str, int, str]]:
         """As `list_members` noted."""
@@ -141,16 +147,21 @@ class Lake:
         return max(self._numbers(self.root / "ledger"), default=0) + 1
 
     def commit(
-        self, batch: int, records: dict[str, pa.Table], faults: pa.Table, results: pa.Table, ledger: list[dict]
+        self,
+        batch: int,
+        records: Mapping[str, Iterable[pa.Table]],
+        faults: pa.Table,
+        results: pa.Table,
+        ledger: list[dict],
     ) -> None:
         """Write one batch; when it returns, the batch counts, and before, nothing of it does.
 
         Args:
-            records: by record, the rows of ``record_schema``, quarantined ones included.
+            records: by record, the rows of ``record_schema`` in pieces, quarantined ones included.
             faults: FAULT_SCHEMA. results: RESULT_SCHEMA. ledger: rows of LEDGER_SCHEMA without ``batch``.
         """
-        for record, table in records.items():
-            _write(self.root / "records" / record / _name(batch), table)
+        for record, tables in records.items():
+            _write_all(self.root / "records" / record / _name(batch), tables, record_schema(record))
         for name, table in (("quarantine", faults), ("validations", results)):
             if table.num_rows:
                 _write(
@@ -373,10 +384,16 @@ def _name(batch: int) -> str:
 
 
 def _write(path: Path, table: pa.Table) -> None:
+    _write_all(path, (table,), table.schema)
+
+
+def _write_all(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     """Data that a power cut cannot tear: temporary name, sync, rename, sync of the folder."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for table in regrouped(tables, _ROW_GROUP_ROWS):
+                writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
         _sync(file)
     os.replace(temporary, path)
     _sync_folder(path.parent)

@@ -27,11 +27,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ import pyarrow.compute as pc
 
 from orchestration.exports import READER_VERSION, layouts
 from orchestration.exports.records import RECORDS, UNREADABLE
+from orchestration.exports.spill import regrouped
 from orchestration.settings import DBT_PROJECT, EXPECTATIONS
 from orchestration.study import Ingest, Study
 
@@ -246,7 +248,17 @@ class BrokenExpectation(RuntimeError):
     """An expectation could not be evaluated: our fault, never the data's."""
 
 
-def validate(record: str, table: pa.Table, study: Study, origins: Mapping[str, Origin] | None = None) -> Validation:
+@runtime_checkable
+class Pieces(Protocol):
+    """Rows that need not lie in memory all at once."""
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """All of them, in their order; asked for twice."""
+
+
+def validate(
+    record: str, table: pa.Table | Pieces, study: Study, origins: Mapping[str, Origin] | None = None
+) -> Validation:
     """Judge the rows of one record, of one file or of many.
 
     Args:
@@ -257,11 +269,15 @@ def validate(record: str, table: pa.Table, study: Study, origins: Mapping[str, O
         BrokenExpectation: an expectation crashed or judged nothing that it should have.
     """
     checks = _checks(record)
-    table = _with_file_columns(record, table, origins or {})
+    tables = table.pieces if isinstance(table, Pieces) else lambda: iter((table,))
+    files = _Files(record, tables(), origins or {})
     tally = {check: [0, 0] for check in checks}  # evaluated, unexpected
     rejections: dict[str, tuple[str, str]] = {}
     faults, documents, rejected_by = [], [], []
-    for frame in _frames(record, table):
+    rows_judged = 0
+    for piece in regrouped(tables(), FRAME_ROWS):
+        frame = _Frame(record, files.told(piece, rows_judged))
+        rows_judged += piece.num_rows
         outcome = _run(record, frame, checks, study)
         documents.append(outcome.document)
         quarantined: dict[int, list[str]] = {}
@@ -298,7 +314,7 @@ def validate(record: str, table: pa.Table, study: Study, origins: Mapping[str, O
             }
             for check, (evaluated, unexpected) in tally.items()
         ]
-        if table.num_rows
+        if rows_judged
         else []
     )  # nothing judged is not a pass
     return Validation(
@@ -412,8 +428,8 @@ def _run(record: str, frame: "_Frame", checks: list[Check], study: Study) -> _Ou
     gx, definition = _engine()
     content = _suite(record)
     suite = gx.ExpectationSuite(name=record, expectations=content["expectations"], meta=content["meta"])
-    needed = {item["kwargs"].get(key) for item in content["expectations"] for key in ("column", "column_A", "column_B")}
-    data = pd.DataFrame({name: _series(frame.column(name)) for name in sorted(needed - {None})})
+    judged = _Distinct.of(frame, content["expectations"])
+    data = judged.data()
     result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": 0}
     result = definition.get_batch({"dataframe": data}).validate(
         suite, result_format=result_format, expectation_parameters=_parameters(study)
@@ -430,10 +446,12 @@ def _run(record: str, frame: "_Frame", checks: list[Check], study: Study) -> _Ou
         if _crashed(item.exception_info) or "element_count" not in item.result:
             raise BrokenExpectation(f"{where} could not be evaluated: {item.exception_info}")
         outcome = item.result
-        evaluated = int(outcome["element_count"]) - int(outcome.get("missing_count") or 0)
-        positions = np.sort(np.asarray(outcome.get("unexpected_index_list") or [], dtype=np.int64))
-        if len(positions) != outcome["unexpected_count"]:
-            raise BrokenExpectation(f"{where} names {len(positions)} of {outcome['unexpected_count']} rows")
+        bad = np.asarray(outcome.get("unexpected_index_list") or [], dtype=np.int64)
+        if len(bad) != outcome["unexpected_count"]:
+            raise BrokenExpectation(f"{where} names {len(bad)} of {outcome['unexpected_count']} values")
+        positions = judged.rows_of(check.column, bad)
+        evaluated = judged.count(config.kwargs, outcome, where)
+        outcome.update(_in_rows(outcome, judged.rows, evaluated, len(positions)))
         for values in [key for key, value in outcome.items() if isinstance(value, list)]:
             outcome.pop(values)  # documents carry counts, never values
         hits.append((check, evaluated, positions))
@@ -443,9 +461,94 @@ def _run(record: str, frame: "_Frame", checks: list[Check], study: Study) -> _Ou
     return _Outcome(result.to_json_dict(), hits)
 
 
-def _series(column: pa.Array) -> pd.Series:
-    """Text as categories: Great Expectations copies the whole frame for each expectation."""
-    return (column.dictionary_encode() if pa.types.is_string(column.type) else column).to_pandas()
+def _in_rows(outcome: dict, rows: int, evaluated: int, unexpected: int) -> dict:
+    """The counts of a result in rows, as documents show them."""
+    counts = {
+        "element_count": rows,
+        "missing_count": rows - evaluated,
+        "missing_percent": 100 * (rows - evaluated) / rows,
+        "unexpected_count": unexpected,
+        "unexpected_percent": 100 * unexpected / evaluated if evaluated else None,
+        "unexpected_percent_total": 100 * unexpected / rows,
+        "unexpected_percent_nonmissing": 100 * unexpected / evaluated if evaluated else None,
+    }
+    return {name: value for name, value in counts.items() if name in outcome}
+
+
+@dataclass(frozen=True)
+class _Distinct:
+    """The different values of a frame's judged columns, and which rows hold them.
+
+    An expectation's verdict depends on the value alone (on the pair, where it compares two columns), so that each is
+    judged once: Great Expectations costs some ten passes over its frame for every expectation. Columns that are
+    compared stand together, as their different combinations.
+    """
+
+    rows: int
+    groups: dict[str, tuple[pa.RecordBatch, np.ndarray]]  # column -> combinations of its group, and that of each row
+
+    @classmethod
+    def of(cls, frame: "_Frame", expectations: list[dict]) -> "_Distinct":
+        together: dict[str, tuple[str, ...]] = {}
+        for item in expectations:
+            named = [item["kwargs"][key] for key in ("column", "column_A", "column_B") if key in item["kwargs"]]
+            joined = tuple(dict.fromkeys(name for other in named for name in together.get(other, (other,))))
+            together |= dict.fromkeys(joined, joined)
+        made = {names: _combinations(frame, names) for names in dict.fromkeys(together.values())}
+        return cls(frame.table.num_rows, {name: made[names] for name, names in sorted(together.items())})
+
+    def data(self) -> pd.DataFrame:
+        """One frame for all groups: the shorter ones repeat their first combination."""
+        longest = max(batch.num_rows for batch, _ in self.groups.values())
+        columns = {}
+        for name, (batch, _) in self.groups.items():
+            places = np.zeros(longest, dtype=np.int64)
+            places[: batch.num_rows] = np.arange(batch.num_rows)
+            column = batch.column(name).take(pa.array(places))
+            text = pa.types.is_string(column.type)
+            columns[name] = (column.dictionary_encode() if text else column).to_pandas()
+        return pd.DataFrame(columns)
+
+    def rows_of(self, column: str, bad: np.ndarray) -> np.ndarray:
+        """The rows, ascending, that hold a combination of these places of `data`."""
+        batch, held = self.groups[column]
+        is_bad = np.zeros(batch.num_rows, dtype=bool)
+        is_bad[bad[bad < batch.num_rows]] = True
+        return np.flatnonzero(is_bad[held]) if is_bad.any() else np.empty(0, dtype=np.int64)
+
+    def count(self, kwargs: Mapping, outcome: Mapping, where: str) -> int:
+        """Rows that were judged: those whose value is not missing, by what the expectation takes for missing.
+
+        Raises:
+            BrokenExpectation: Great Expectations took others.
+        """
+        if "missing_count" not in outcome:
+            return self.rows
+        names = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
+        batch, held = self.groups[names[0]]
+        filled = np.array([pc.is_valid(batch.column(name)).to_numpy(zero_copy_only=False) for name in names])
+        both = kwargs.get("ignore_row_if") == "both_values_are_missing"
+        is_judged = filled.any(axis=0) if both else filled.all(axis=0)
+        padding = int(outcome["element_count"]) - len(is_judged)
+        expected = int(is_judged.sum()) + padding * int(is_judged[0])
+        if expected != int(outcome["element_count"]) - int(outcome["missing_count"] or 0):
+            raise BrokenExpectation(f"{where} judged other values than those that are there")
+        return int(np.bincount(held, minlength=len(is_judged))[is_judged].sum())
+
+
+def _combinations(frame: "_Frame", names: tuple[str, ...]) -> tuple[pa.RecordBatch, np.ndarray]:
+    """The different combinations of some columns, and which one each row holds."""
+    columns = [frame.column(name) for name in names]
+    if len(columns) == 1:
+        encoded = columns[0].dictionary_encode(null_encoding="encode")
+        return pa.RecordBatch.from_arrays([encoded.dictionary], list(names)), encoded.indices.to_numpy()
+    held = np.zeros(frame.table.num_rows, dtype=np.int64)
+    for column in columns:
+        codes = _codes(column) + 1
+        _, held = np.unique(held * (int(codes.max()) + 1) + codes, return_inverse=True)
+    first = np.zeros(int(held.max()) + 1, dtype=np.int64)
+    first[held[::-1]] = np.arange(len(held))[::-1]
+    return pa.RecordBatch.from_arrays([column.take(pa.array(first)) for column in columns], list(names)), held
 
 
 def _crashed(info: dict | None) -> bool:
@@ -457,31 +560,65 @@ def _crashed(info: dict | None) -> bool:
 # --- the columns that are judged -----------------------------------------------------------------------------------
 
 
-def _with_file_columns(record: str, table: pa.Table, origins: Mapping[str, Origin]) -> pa.Table:
-    """Adds what only the whole file tells, before it is cut into frames."""
-    misread = pc.is_valid(table["_misread"]).to_numpy()
-    files = table["_file_id"].cast(pa.string()).combine_chunks().dictionary_encode()
-    ordinal = files.indices.to_numpy()
-    rows = np.bincount(ordinal, minlength=1)
-    enough = rows >= SHARE_ROWS
+class _Files:
+    """What only whole files tell about a row: gathered in a first pass over the pieces, before they are judged."""
 
-    def share(flags: np.ndarray, counts: np.ndarray) -> pa.Array:
-        shares = np.where(counts, np.bincount(ordinal, weights=flags, minlength=1) / np.maximum(rows, 1), np.nan)
-        return pa.array(shares[ordinal], pa.float64(), from_pandas=True)
+    def __init__(self, record: str, tables: Iterable[pa.Table], origins: Mapping[str, Origin]):
+        self._place: dict[str, int] = {}
+        self._is_lab, self._is_subjects = record == "lab_results", record == "subjects"
+        counted = {name: np.zeros(0) for name in ("rows", "misread", "subject", "age")}
+        declared, keys, contents = [], [], []
+        for table in tables:
+            ordinal = self._ordinals(table)
+            flags = {
+                "rows": np.ones(table.num_rows),
+                "misread": pc.is_valid(table["_misread"]).to_numpy(),
+                "subject": pc.is_valid(table["subject_id"]).to_numpy(),
+            }
+            if self._is_subjects:
+                flags["age"] = pc.is_valid(table["age_years"]).to_numpy()
+            for name, values in flags.items():
+                counts = np.bincount(ordinal, weights=values, minlength=len(self._place)).astype(float)
+                counts[: len(counted[name])] += counted[name]
+                counted[name] = counts
+            if self._is_lab:
+                key, content = _versions(table, ordinal)
+                declared.append(pc.is_valid(table["analyte_key"]).to_numpy())
+                keys.append(key)
+                contents.append(content)
+        known = [origins.get(file_id, Origin(file_id)) for file_id in self._place]
+        in_structure = np.array([not origin.rows_stand_alone for origin in known], dtype=bool)
+        tells = (counted["rows"] >= SHARE_ROWS) & in_structure
+        rows = np.maximum(counted["rows"], 1)
+        self._misread_share = np.where(tells, counted["misread"] / rows, np.nan)
+        self._subject_share = np.where(tells, counted["subject"] / rows, np.nan)
+        self._tells_age = counted["age"] > 0  # other tables of subjects (MI, SUPPDM) tell no age
+        self._latest_days = pa.array([_latest_day(origins.get(file_id)) for file_id in self._place], pa.string())
+        if keys:
+            self._is_declared = np.concatenate(declared)
+            self._is_conflict = _conflicts(np.concatenate(keys), np.concatenate(contents), self._is_declared)
 
-    origin = [origins.get(file_id, Origin(file_id)) for file_id in files.dictionary.to_pylist()]
-    in_structure = np.array([not item.rows_stand_alone for item in origin] or [True])
-    has_subject = pc.is_valid(table["subject_id"]).to_numpy()
-    table = table.append_column("file.misread_share", share(misread, enough & in_structure))
-    table = table.append_column("file.subject_share", share(has_subject, enough & in_structure))
-    latest = [_latest_day(origins.get(file_id)) for file_id in files.dictionary.to_pylist()]
-    table = table.append_column("file.latest_day", pa.array(latest, pa.string()).take(files.indices))
-    if record == "subjects":  # other tables of subjects (MI, SUPPDM) tell no age
-        told = np.bincount(ordinal, weights=pc.is_valid(table["age_years"]).to_numpy(), minlength=1) > 0
-        table = table.append_column("file.tells_age", pa.array(told[ordinal]))
-    if record == "lab_results":
-        table = table.append_column("row.conflict", _conflicts(table, ordinal))
-    return table
+    def _ordinals(self, table: pa.Table) -> np.ndarray:
+        """Which file each row is of, numbered by their first appearance."""
+        files = table["_file_id"].cast(pa.string()).combine_chunks().dictionary_encode()
+        places = [self._place.setdefault(file_id, len(self._place)) for file_id in files.dictionary.to_pylist()]
+        return np.array(places, dtype=np.int64)[files.indices.to_numpy()]
+
+    def told(self, table: pa.Table, start: int) -> pa.Table:
+        """A piece, whose first row is row ``start`` of all, with what its files tell."""
+        ordinal = self._ordinals(table)
+        for name, shares in (
+            ("file.misread_share", self._misread_share), ("file.subject_share", self._subject_share),
+        ):  # fmt: skip
+            table = table.append_column(name, pa.array(shares[ordinal], pa.float64(), from_pandas=True))
+        table = table.append_column("file.latest_day", self._latest_days.take(pa.array(ordinal)))
+        if self._is_subjects:
+            table = table.append_column("file.tells_age", pa.array(self._tells_age[ordinal]))
+        if self._is_lab:
+            own = slice(start, start + table.num_rows)
+            verdict = pc.if_else(pa.array(self._is_conflict[own]), "conflict", "none")
+            table = table.append_column("row.conflict", pc.if_else(pa.array(self._is_declared[own]), verdict, None))
+        return table
 
 
 def _latest_day(origin: Origin | None) -> str | None:
@@ -489,36 +626,52 @@ def _latest_day(origin: Origin | None) -> str | None:
     return (origin.received_on + timedelta(days=1)).isoformat() if origin and origin.received_on else None
 
 
-def _conflicts(table: pa.Table, ordinal: np.ndarray) -> pa.Array:
-    """Where one file holds different values for the same result and version; identical rows are no conflict.
-
-    Rows are grouped by 64-bit hashes of dictionary codes: the chance of a false pair is 3e-8 in a million rows.
-    """
-    declared = pc.is_valid(table["analyte_key"]).to_numpy()
+def _versions(table: pa.Table, ordinal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """64-bit hashes a row: of the result and its version within the file, and of that with what is said of it."""
     number, text = _number(table["value_number"].combine_chunks()), table["value"].combine_chunks()
     value = pc.coalesce(number.cast(pa.string()), text)
-    key = pd.DataFrame({"file": ordinal} | {name: _codes(table[name]) for name in _RESULT_VERSION})
-    content = key.assign(value=_codes(value), unit=_codes(table["unit_code"]), operator=_codes(table["value_operator"]))
-    hashes = {
-        "key": pd.util.hash_pandas_object(key, index=False),
-        "content": pd.util.hash_pandas_object(content, index=False),
-    }
-    pairs = pd.DataFrame(hashes)[declared]
-    distinct = pairs.drop_duplicates()
-    conflicting = distinct["key"][distinct["key"].duplicated()].unique()
-    verdict = np.full(table.num_rows, None, dtype=object)
-    verdict[declared] = np.where(pairs["key"].isin(conflicting), "conflict", "none")
-    return pa.array(verdict, pa.string())
+    key = _mixed([ordinal, *(_text_hashes(table[name]) for name in _RESULT_VERSION)])
+    rest = [_text_hashes(column) for column in (value, table["unit_code"], table["value_operator"])]
+    return key, _mixed([key, *rest])
 
 
-def _codes(text: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    whole = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
-    return pc.fill_null(whole.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
+def _conflicts(key: np.ndarray, content: np.ndarray, declared: np.ndarray) -> np.ndarray:
+    """Where one file holds different values for the same result and version; identical rows are no conflict.
+
+    By 64-bit hashes: the chance of a false pair is 3e-8 in a million rows.
+    """
+    order = np.flatnonzero(declared)
+    order = order[np.argsort(key[order], kind="stable")]
+    keys, contents = key[order], content[order]
+    differs = (keys[1:] == keys[:-1]) & (contents[1:] != contents[:-1])
+    found = np.zeros(len(key), dtype=bool)
+    if differs.any():
+        found[order] = np.isin(keys, np.unique(keys[1:][differs]))
+    return found
 
 
-def _frames(record: str, table: pa.Table) -> Iterator["_Frame"]:
-    for start in range(0, table.num_rows, FRAME_ROWS):
-        yield _Frame(record, table.slice(start, FRAME_ROWS))
+def _mixed(columns: list[np.ndarray]) -> np.ndarray:
+    """A 64-bit hash a row of columns of whole numbers; by the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    mixed = np.zeros(len(columns[0]), dtype=np.uint64)
+    for column in columns:
+        mixed = (mixed ^ column.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def _text_hashes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A 64-bit hash of each text, alike in every piece; 0 where there is none."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = whole.dictionary_encode()
+    texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    hashes = np.append(pd.util.hash_array(texts, categorize=False) if len(texts) else [], 0).astype(np.uint64)
+    return hashes[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]
+
+
+def _codes(column: pa.Array) -> np.ndarray:
+    return pc.fill_null(column.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
 
 
 class _Frame:
@@ -620,10 +773,7 @@ class _Frame:
 
     def _moments(self, *names: str) -> list[pa.Array]:
         """Seconds; only the days where one of the two carries no time, each as the source's calendar showed it."""
-        clocks = [
-            pc.strptime(self.text(name), "%Y-%m-%dT%H:%M:%SZ", "s", error_is_null=True).cast(pa.int64())
-            for name in names
-        ]
+        clocks = [_once(self.text(name), _clock) for name in names]
         timed = pc.and_(pc.is_valid(clocks[0]), pc.is_valid(clocks[1]))
         days = [_calendar(self.text(f"{name}_on"))[2] for name in names]
         return [
@@ -675,8 +825,22 @@ def _only(where: pa.Array, values: pa.Array) -> pa.Array:
     return pc.if_else(where, values, pa.scalar(None, values.type))
 
 
+def _once(text: pa.Array, read: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Each different text is read once."""
+    encoded = text.dictionary_encode()
+    return read(encoded.dictionary).take(encoded.indices)
+
+
+def _clock(text: pa.Array) -> pa.Array:
+    return pc.strptime(text, "%Y-%m-%dT%H:%M:%SZ", "s", error_is_null=True).cast(pa.int64())
+
+
 def _number(text: pa.Array) -> pa.Array:
     """Decimal text as float64; null where it is none."""
+    return _once(text, _distinct_number)
+
+
+def _distinct_number(text: pa.Array) -> pa.Array:
     is_number = pc.match_substring_regex(text, r"^-?[0-9]{1,300}(\.[0-9]+)?$")
     return _only(pc.fill_null(is_number, False), text).cast(pa.float64())
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # study.py imports records.py of this package, and pyarrow is not needed to read a protocol
     import pyarrow as pa
 
+    from orchestration.exports.spill import Spilled
     from orchestration.study import Study
 
 READER_VERSION = "2"
@@ -35,7 +36,7 @@ class Sheet:
     record: str
     source: str  # name of the declared source, or the built-in layout
     layout: str  # "sdtm", "site" or "declared"
-    table: "pa.Table"
+    table: "pa.Table | Spilled"  # of a very large table the rows lie on disk
     exported_on: str | None = None  # ISO date, where the source says how its file names carry it
     part: str = ""  # for example "sheet 'Labs'"; empty where the file is one table
     rows_before: int = 0
@@ -87,16 +88,17 @@ def members(path: Path, name: str, study: "Study") -> Iterator[tuple[str, Iterat
 
 def _numbered_through(sheets: list[Sheet]) -> list[Sheet]:
     """Row numbers are unique in a file: those of each further part go on where the last one ended."""
+    if len({sheet.part for sheet in sheets}) < 2:
+        return sheets
     before: dict[str, int] = {}
-    total, numbered = 0, []
+    total = 0
     for part in dict.fromkeys(sheet.part for sheet in sheets):
         before[part] = total
-        total += max((_last_row(sheet) for sheet in sheets if sheet.part == part), default=0)
-    for sheet in sheets:
-        if start := before[sheet.part]:
-            sheet = replace(sheet, table=_shifted(sheet.table, start), rows_before=start)  # noqa: PLW2901
-        numbered.append(sheet)
-    return numbered
+        total += max(_last_row(sheet) for sheet in sheets if sheet.part == part)
+    return [
+        replace(sheet, table=_shifted(sheet.table, before[sheet.part]), rows_before=before[sheet.part])
+        for sheet in sheets
+    ]
 
 
 def _last_row(sheet: Sheet) -> int:

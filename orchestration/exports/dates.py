@@ -98,6 +98,14 @@ def moments(texts: pa.Array, style: DateStyle) -> tuple[pa.Array, pa.Array]:
     The local day is the one written, except that an instant written in UTC falls on the day of the source's zone.
     In the doubled hour when clocks go back the first one counts; a time skipped when they go forward is moved on.
     """
+    encoded = texts.dictionary_encode()
+    if 2 * len(encoded.dictionary) < len(texts):  # the results of one sample carry the same times
+        at, day = _moments(encoded.dictionary, style)
+        return at.take(encoded.indices), day.take(encoded.indices)
+    return _moments(texts, style)
+
+
+def _moments(texts: pa.Array, style: DateStyle) -> tuple[pa.Array, pa.Array]:
     parts = _parts(texts, style)
     known = _day_text(parts)
     day = mark_unreadable(known, texts)

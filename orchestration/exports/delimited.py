@@ -21,6 +21,7 @@ import pyarrow.csv
 from orchestration.exports import Rejected, Sheet, layouts
 from orchestration.exports.mapping import SOURCE, Plan, canonical, fold_heading, schema
 from orchestration.exports.privacy import WITHHELD, without_names
+from orchestration.exports.spill import SPILL_ROWS, Mapped, Spilled, letting_go
 from orchestration.exports.tables import MAX_COLUMNS, check_bytes
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 1 << 20
 MAX_RAGGED_ROWS = 100_000  # of so many the declaration is wrong, not the rows
 _BLOCK_BYTES = 4 << 20
+_KEPT_BLOCKS = 16
 _SAMPLE_ROWS = 50
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _QUOTE, _LF, _CR = b'"\n\r'
@@ -43,9 +45,11 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     """
     size = path.stat().st_size
     check_bytes(name, size, study.ingest.max_file_mb, "Split the export, or raise ingest.max_file_mb in study.yaml.")
-    raw = pa.memory_map(str(path)).read_buffer() if size else pa.py_buffer(b"")
-    text, plan = layouts.choose(name, lambda dialect: Text.opened(raw, name, dialect), study)
-    table = _table(text, plan, study)
+    if not size:
+        raise Rejected("empty", f"{name}: the file is empty. Export it again.")
+    raw = Mapped.of(path)
+    text, plan = layouts.choose(name, lambda dialect: Text.opened(raw.buffer, name, dialect), study)
+    table = _table(text, raw, plan, study, path.parent)
     return [Sheet(plan.record.name, plan.source, plan.layout, table, layouts.exported_on(name, plan, study))]
 
 
@@ -134,14 +138,20 @@ def _is_utf16(encoding: str) -> bool:
     return codecs.lookup(encoding).name.startswith("utf-16")
 
 
-def _table(text: Text, plan: Plan, study: "Study") -> pa.Table:
+def _table(text: Text, raw: Mapped, plan: Plan, study: "Study", folder: Path) -> pa.Table | Spilled:
     """All rows in canonical text. Good rows keep the file's order; those with a wrong number of fields stand last."""
-    body = _body(text)
-    records = _count_records(body, text)
+    if codecs.lookup(text.encoding).name not in ("utf-8", "utf-8-sig"):
+        raw = Mapped.written(folder, _recoded(text))
+    body = _body(raw.buffer, text)
+    records, has_quotes = _count_records(body, text, raw)
     ragged: list[pa.csv.InvalidRow] = []
-    batches = _batches(body, text, ragged) if records else ()
+    batches = _batches(body, text, has_quotes, ragged) if records else ()
+    batches = letting_go(batches, _KEPT_BLOCKS, raw.let_go)
     read_batches = (canonical(batch, text.headings, plan, study) for batch in batches)
-    table = pa.Table.from_batches(read_batches, schema(plan.record))
+    if records > SPILL_ROWS and not plan.finish:
+        table = Spilled(folder, read_batches, schema(plan.record))
+    else:
+        table = pa.Table.from_batches(read_batches, schema(plan.record))
     if plan.finish:
         table = plan.finish(table)
     if table.num_rows + len(ragged) != records:
@@ -153,9 +163,13 @@ def _table(text: Text, plan: Plan, study: "Study") -> pa.Table:
             ),
         )
     numbers = np.delete(np.arange(1, records + 1), [row.number - 1 for row in ragged])
-    table = table.append_column("_row_number", pa.array(numbers, pa.int64()))
+    whole = schema(plan.record).append(pa.field("_row_number", pa.int64()))
     hides = len(without_names(text.headings, study)) < len(text.headings)
-    return pa.concat_tables([table, _ragged_table(ragged, table.schema, hides)]) if ragged else table
+    last = _ragged_table(ragged, whole, hides) if ragged else None
+    if isinstance(table, Spilled):
+        return table.finish(numbers, last)
+    table = table.append_column(whole.field("_row_number"), pa.array(numbers, pa.int64()))
+    return pa.concat_tables([table, last]) if last else table
 
 
 def _ragged_table(ragged: list[pa.csv.InvalidRow], into: pa.Schema, hides: bool) -> pa.Table:
@@ -169,7 +183,9 @@ def _ragged_table(ragged: list[pa.csv.InvalidRow], into: pa.Schema, hides: bool)
     return pa.table(columns, schema=into)
 
 
-def _batches(body: pa.Buffer, text: Text, ragged: list[pa.csv.InvalidRow]) -> Iterator[pa.RecordBatch]:
+def _batches(
+    body: pa.Buffer, text: Text, has_quotes: bool, ragged: list[pa.csv.InvalidRow]
+) -> Iterator[pa.RecordBatch]:
     """The rows as text columns; rows with a wrong number of fields go to ``ragged``."""
 
     def set_aside(row: pa.csv.InvalidRow) -> str:
@@ -181,7 +197,7 @@ def _batches(body: pa.Buffer, text: Text, ragged: list[pa.csv.InvalidRow]) -> It
             pa.BufferReader(body),
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=text.headings),
             parse_options=pa.csv.ParseOptions(
-                delimiter=text.delimiter, newlines_in_values=_has_quotes(body), invalid_row_handler=set_aside
+                delimiter=text.delimiter, newlines_in_values=has_quotes, invalid_row_handler=set_aside
             ),
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(text.headings, pa.string()), check_utf8=False, strings_can_be_null=False
@@ -201,15 +217,8 @@ def _batches(body: pa.Buffer, text: Text, ragged: list[pa.csv.InvalidRow]) -> It
         ) from None
 
 
-def _has_quotes(body: pa.Buffer) -> bool:
-    return re.search(b'"', body) is not None
-
-
-def _body(text: Text) -> pa.Buffer:
-    """What follows the heading, as UTF-8."""
-    buffer = text.raw
-    if codecs.lookup(text.encoding).name not in ("utf-8", "utf-8-sig"):
-        buffer = pa.py_buffer(_recoded(text))
+def _body(buffer: pa.Buffer, text: Text) -> pa.Buffer:
+    """What follows the heading."""
     ends = _LINE_END.finditer(buffer)
     last = None
     for _ in range(text.heading_lines):
@@ -217,17 +226,19 @@ def _body(text: Text) -> pa.Buffer:
     return buffer.slice(last.end()) if last else buffer.slice(buffer.size)
 
 
-def _recoded(text: Text) -> bytearray:
+def _recoded(text: Text) -> Iterator[bytes]:
+    """The text as UTF-8."""
     decoder = codecs.getincrementaldecoder(text.encoding)()
-    recoded = bytearray()
+    lines = 0
     for begin in range(0, text.raw.size, _BLOCK_BYTES):
         block = bytes(text.raw[begin : begin + _BLOCK_BYTES])
         try:
-            recoded += decoder.decode(block, final=begin + _BLOCK_BYTES >= text.raw.size).encode()
+            recoded = decoder.decode(block, final=begin + _BLOCK_BYTES >= text.raw.size).encode()
         except UnicodeDecodeError as error:
-            line = 1 + _lines(recoded) + len(_LINE_END.findall(block[: error.start]))
+            line = 1 + lines + len(_LINE_END.findall(block[: error.start]))
             raise _not_encoded(text, line) from None
-    return recoded
+        lines += _lines(recoded)
+        yield recoded
 
 
 def _not_encoded(text: Text, line: int) -> Rejected:
@@ -240,24 +251,25 @@ def _not_encoded(text: Text, line: int) -> Rejected:
     )
 
 
-def _lines(buffer: pa.Buffer | bytearray, until: int | None = None) -> int:
+def _lines(buffer: pa.Buffer | bytes, until: int | None = None) -> int:
     return sum(1 for _ in _LINE_END.finditer(buffer, 0, len(buffer) if until is None else until))
 
 
-def _count_records(body: pa.Buffer, text: Text) -> int:
-    """Number of records that are not empty lines, block by block so that memory stays bounded.
+def _count_records(body: pa.Buffer, text: Text, raw: Mapped) -> tuple[int, bool]:
+    """Number of records that are not empty lines, and whether any is quoted; block by block, so that memory is bounded.
 
     Raises:
         Rejected: the text is not UTF-8, a line is too long, or a quotation mark swallows what follows.
     """
-    records, last_end, is_open, opened = 0, -1, False, 0
-    for begin, end in _blocks(body, text):
+    records, last_end, is_open, opened, has_quotes = 0, -1, False, 0, False
+    for begin, end in letting_go(_blocks(body, text), _KEPT_BLOCKS, raw.let_go):
         block = np.frombuffer(body, np.uint8, end - begin, begin)
         try:
             block.tobytes().decode()
         except UnicodeDecodeError as error:
             raise _not_encoded(text, text.heading_lines + _lines(body, begin + error.start) + 1) from None
         ends = np.flatnonzero((block == _LF) | (block == _CR))
+        has_quotes = has_quotes or bool((block == _QUOTE).any())
         turns = _quote_turns(block, is_open, text, body, begin)
         if len(turns):
             opened = begin + int(turns[-1])
@@ -272,7 +284,7 @@ def _count_records(body: pa.Buffer, text: Text) -> int:
             last_end = int(ends[-1])
     if is_open:
         raise _unclosed(text, body, opened, "is never closed and swallows the rows after it")
-    return records + (body.size - last_end > 1)
+    return records + (body.size - last_end > 1), has_quotes
 
 
 def _blocks(body: pa.Buffer, text: Text) -> Iterator[tuple[int, int]]:

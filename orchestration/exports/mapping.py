@@ -65,6 +65,7 @@ class Fields:
         self._batch = batch
         self._place = {fold_heading(heading): place for place, heading in enumerate(headings)}
         self._missing = pa.array(sorted(missing | {""}), pa.string())
+        self._read: dict[int, pa.Array] = {}
         self.rows = batch.num_rows
 
     def __getitem__(self, heading: str) -> pa.Array:
@@ -72,15 +73,18 @@ class Fields:
         place = self._place.get(fold_heading(heading))
         if place is None:
             return nulls(self.rows)
-        text = pc.utf8_trim_whitespace(self._batch.column(place))
-        return pc.if_else(pc.is_in(text, self._missing), None, text)
+        if place not in self._read:
+            text = pc.utf8_trim_whitespace(self._batch.column(place))
+            self._read[place] = pc.if_else(pc.is_in(text, self._missing), None, text)
+        return self._read[place]
 
     def asks(self, heading: str) -> bool:
         """Whether the export has the column."""
         return fold_heading(heading) in self._place
 
     def first_filled(self, headings: tuple[str, ...]) -> pa.Array:
-        return pc.coalesce(*(self[heading] for heading in headings)) if headings else nulls(self.rows)
+        found = [self[heading] for heading in headings if self.asks(heading)]
+        return pc.coalesce(*found) if found else nulls(self.rows)
 
 
 def canonical(

@@ -37,7 +37,7 @@ def entry(file_id: str, path: str, sequence: int, status: str = "loaded", count:
 def commit(lake: Lake, *entries: dict) -> int:
     batch = lake.next_batch()
     visits = [rows(item["file_id"], batch, item["rows_read"]) for item in entries if item["status"] == "loaded"]
-    records = {"visits": pa.concat_tables(visits)} if visits else {}
+    records = {"visits": visits} if visits else {}
     lake.commit(batch, records, FAULT_SCHEMA.empty_table(), RESULT_SCHEMA.empty_table(), list(entries))
     return batch
 

@@ -1,7 +1,10 @@
 """What the expectations say about a row: which rule it breaks, whether it is set apart, and what the message tells."""
 
 import json
+from datetime import date
+from random import Random
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -234,6 +237,54 @@ def test_many_frames_give_what_one_gives(monkeypatch):
     assert cut.rejected_by.to_pylist() == whole.rejected_by.to_pylist()
     drop = [name for name in whole.results.column_names if name != "validated_at"]
     assert cut.results.select(drop).to_pylist() == whole.results.select(drop).to_pylist()
+
+
+DIRT = [
+    None, "", "-3", "0", "12.5", "1e9", "400000", "120", "2024", "2024-13", "2024-02-30", "2024-01-02", "2031-05-06",
+    "1899-01-01", "2024-01-09T10:00:00Z", "2023-12-24T08:00:00Z", UNREADABLE + "03/04/2023", UNREADABLE + "many", "<",
+    ">", "U/ML", "cm", "mm", "ng/mL", "pg/mL", "serum_her2", "NOT DONE", "TUMSTATE", "SUMDIAM", "LPERP", "ABSENT", "NE",
+    "CR", "NEW", "TARGET", "BLANK", "Y", "N", "X", "F", "P", "DEAD", "3+", "see comment",
+]  # fmt: skip
+
+
+def dirty(record: str, count: int, random: Random) -> pa.Table:
+    """Rows of three files: good ones, ones with some fields that are not, copies of others, and lines that are none."""
+    names, files = RECORDS[record].column_names, ("a" * 64, "b" * 64, "c" * 64)
+    rows: dict[str, list[dict]] = {file_id: [] for file_id in files}
+    for number in range(count):
+        own = rows[files[min(number * 3 // count, 2)]]
+        row = GOOD[record] | {name: random.choice(DIRT) for name in random.sample(names, random.randint(0, 3))}
+        if own and random.random() < 0.2:
+            row = random.choice(own) | ({"value_number": "13"} if random.random() < 0.5 else {})
+        if random.random() < 0.05:
+            row = {"_misread": "3 fields where the heading has 9", "_source": {"(line)": "a,b,c"}}
+        own.append(row)
+    return pa.concat_tables([table(record, *own, file_id=file_id) for file_id, own in rows.items()])
+
+
+def verdicts(record: str, rows: pa.Table) -> dict:
+    origins = {name * 64: Origin(f"{name}.csv", received_on=date(2026, 1, 1)) for name in "abc"}
+    result = validate(record, rows, Study(), origins)
+    return {
+        "rejections": result.rejections,
+        "faults": result.row_faults.to_pylist(),
+        "rejected_by": result.rejected_by.to_pylist(),
+        "results": result.results.drop_columns("validated_at").to_pylist(),
+    }
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_value_is_judged_once_and_every_row_that_holds_it_gets_the_verdict(record, monkeypatch):
+    rows = dirty(record, 400, Random(record))
+    judged_once = verdicts(record, rows)
+    assert {fault["severity"] for fault in judged_once["faults"]} >= {"warning"}
+
+    def each_row_for_itself(frame, names):
+        columns = [frame.column(name) for name in names]
+        return pa.RecordBatch.from_arrays(columns, list(names)), np.arange(frame.table.num_rows)
+
+    monkeypatch.setattr(validation, "_combinations", each_row_for_itself)
+    assert verdicts(record, rows) == judged_once
 
 
 def test_nothing_judged_is_no_pass():

@@ -1,0 +1,113 @@
+"""Tables larger than memory should hold: rows set down in a nameless file, read back piece by piece.
+
+What is in the rows belongs to the readers. The file lies beside the private copy that is read, and is gone with its
+last user, also after a crash.
+"""
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+SPILL_ROWS = 500_000
+"""Tables with more rows than this are set down."""
+
+
+class Spilled:
+    """Rows of a sheet on disk. ``_row_number``, known only when all are read, is put to them as they are read back."""
+
+    def __init__(self, folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema):
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as its rows
+        self._rows, self._numbers, self._last = 0, np.empty(0, np.int64), None
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_stream(self._file, schema, options=options) as stream:
+            for batch in batches:
+                self._rows += batch.num_rows
+                stream.write_batch(batch)
+        self._schema = schema.append(pa.field("_row_number", pa.int64()))
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._schema
+
+    @property
+    def num_rows(self) -> int:
+        return self._rows + (self._last.num_rows if self._last else 0)
+
+    def finish(self, numbers: np.ndarray, last: pa.Table | None) -> "Spilled":
+        """Number the rows, and put others after them."""
+        self._numbers, self._last = numbers, last
+        return self
+
+    def batches(self) -> Iterator[pa.Table]:
+        """All rows, in their order."""
+        self._file.seek(0)
+        start = 0
+        with pa.ipc.open_stream(self._file) as stream:
+            for batch in stream:
+                numbers = pa.array(self._numbers[start : start + batch.num_rows], pa.int64())
+                start += batch.num_rows
+                yield pa.Table.from_arrays([*batch.columns, numbers], schema=self._schema)
+        if self._last:
+            yield self._last
+
+
+def pieces(table: "pa.Table | Spilled") -> Iterator[pa.Table]:
+    """A table as it lies: whole in memory, or in pieces from disk."""
+    return table.batches() if isinstance(table, Spilled) else iter((table,))
+
+
+def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of ``rows`` each; the last has the rest, and none is empty."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        start = 0
+        while table.num_rows - start >= rows - count:
+            held.append(table.slice(start, rows - count))
+            start += rows - count
+            yield pa.concat_tables(held)
+            held, count = [], 0
+        if start < table.num_rows:
+            held.append(table.slice(start))
+            count += table.num_rows - start
+    if held:
+        yield pa.concat_tables(held)
+
+
+class Mapped:
+    """The bytes of a file without holding them: what was looked at can be let go again."""
+
+    def __init__(self, file):
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.buffer = pa.py_buffer(self._map)
+
+    @classmethod
+    def of(cls, path: Path) -> "Mapped":
+        with path.open("rb") as file:
+            return cls(file)
+
+    @classmethod
+    def written(cls, folder: Path, chunks: Iterable[bytes]) -> "Mapped":
+        """Bytes set down in a nameless file."""
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            return cls(file)
+
+    def let_go(self) -> None:
+        """The pages stay in the file: they come back when they are looked at again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def letting_go(items: Iterable, every: int, let_go: Callable[[], None]) -> Iterator:
+    """The items; after every so many, and at the end, ``let_go`` is called."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % every == 0:
+            let_go()
+    let_go()
