@@ -52,9 +52,10 @@ class Rejected(Exception):
     """
 
     def __init__(self, rule: str, message: str):
-        super().__init__(message)
+        """A heading or a file's name may hold line breaks and a terminal's commands: a message is one line of text."""
         self.rule = rule
-        self.message = message
+        self.message = "".join(letter if letter.isprintable() else "\ufffd" for letter in message)
+        super().__init__(self.message)
 
 
 def read(path: Path, name: str, study: "Study") -> list[Sheet]:

@@ -7,13 +7,16 @@ judged when it is read.
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from orchestration.exports import Rejected, sniff
 
 _CHUNK_BYTES = 1 << 20
 _LITTER = re.compile(r"(^|/)(__MACOSX/|\.[^/]*$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+_DAMAGE = (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error)
 _PACKED = ("gzip", "a compressed file", "a ZIP archive")
 
 
@@ -24,6 +27,7 @@ def members(path: Path, name: str, max_bytes: int, max_members: int) -> Iterator
         Rejected: ``damaged``, ``too_large``, ``encrypted``, ``path``, ``nested_archive``, ``empty``: nothing of the
             archive may be taken in, also where it is found out late.
     """
+    damaged = Rejected("damaged", f"{name}: the archive is damaged or not whole. Deliver it again.")
     try:
         with zipfile.ZipFile(path) as archive:
             wanted = _checked(archive.infolist(), name, max_bytes, max_members)
@@ -36,9 +40,9 @@ def members(path: Path, name: str, max_bytes: int, max_members: int) -> Iterator
                         f"{name}/{member.filename}: {found.name} inside an archive. Pack the files themselves.",
                     )
             for member in wanted:
-                yield member.filename, _chunks(archive, member)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, zipfile.zlib.error):
-        raise Rejected("damaged", f"{name}: the archive is damaged or not whole. Deliver it again.") from None
+                yield member.filename, _chunks(archive, member, damaged)
+    except _DAMAGE:
+        raise damaged from None
 
 
 def check(members: list[zipfile.ZipInfo], name: str, max_bytes: int, max_members: int) -> None:
@@ -86,7 +90,15 @@ def _is_below(member: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo, damaged: Rejected) -> Iterator[bytes]:
+    """The checksum of a member is known only at its end, while somebody else is reading."""
     with archive.open(member) as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := _next(file, damaged):
             yield chunk
+
+
+def _next(file: IO[bytes], damaged: Rejected) -> bytes:
+    try:
+        return file.read(_CHUNK_BYTES)
+    except _DAMAGE:
+        raise damaged from None

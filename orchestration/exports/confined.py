@@ -56,6 +56,8 @@ def tables(parser: str, path: Path, name: str, limits: "Ingest", **options) -> l
             _child = _Child(limits)
         try:
             return _child.ask(request)
+        except Rejected:
+            raise  # a whole answer: the child goes on
         except _Broken as fault:
             reason = _child.end()
             _child = None

@@ -105,7 +105,7 @@ def parse(path: str) -> Iterator[confined.Parsed]:
     if syntax not in _PLAIN_SYNTAXES:
         raise Rejected(
             "type_mismatch",
-            f"{path}: the transfer syntax {syntax[:64]} is packed. Export the report as Explicit VR Little Endian.",
+            f"{path}: the transfer syntax {_shown(syntax)} is packed. Export the report as Explicit VR Little Endian.",
         )
     report = pydicom.dcmread(path)
     found: list[dict[str, str]] = []
@@ -171,6 +171,11 @@ def _concept(item: "Dataset") -> tuple[str, str]:
 
 def _coded(item: "Dataset") -> str:
     return next((_text(code, "CodeValue") for code in item.get("ConceptCodeSequence") or []), "")
+
+
+def _shown(text: str) -> str:
+    """Of a damaged file an identifier may be anything."""
+    return "".join(letter for letter in text if letter.isdigit() or letter == ".")[:64] or "(none)"
 
 
 def _text(item: "Dataset", keyword: str) -> str:

@@ -83,3 +83,12 @@ def test_a_member_never_unfolds_beyond_what_the_archive_says(opened):
     with pytest.raises(Rejected) as refusal:
         opened(honest.replace(size, (100).to_bytes(4, "little")), ingest={"max_unpacked_mb": 2})
     assert refusal.value.rule == "damaged"
+
+
+def test_a_long_member_whose_checksum_is_wrong_is_damage_too(opened):
+    """Its head is whole: found out only while it is read."""
+    content = writers.as_zip({"sv.csv": CSV + b"S1,C1D1,2024-03-01\n" * 1_000}, zipfile.ZIP_STORED)
+    place = content.rfind(b"S1,C1D1")
+    with pytest.raises(Rejected) as refusal:
+        opened(content[:place] + b"S2" + content[place + 2 :])
+    assert refusal.value.rule == "damaged"

@@ -3,6 +3,7 @@
 import resource
 import sys
 import textwrap
+from contextlib import suppress
 
 import pytest
 
@@ -62,7 +63,14 @@ def test_the_memory_of_the_run_itself_is_not_touched(parser, tmp_path):
     assert grown < (64 << 10 if sys.platform != "darwin" else 64 << 20)
 
 
-def test_one_child_serves_many_files(parser, tmp_path):
+@pytest.mark.parametrize("between", ["pass", PARSERS["breaks"]], ids=["good", "refused"])
+def test_one_child_serves_many_files(parser, tmp_path, between):
     name = parser("import os\npath = str(os.getpid())\nyield Parsed(path, pa.schema([('a', pa.int64())]), [])")
-    children = {confined.tables(name, tmp_path / "copy", "a", LIMITS)[0][0] for _ in range(3)}
+    other = parser(between)
+    children = set()
+    confined.close()
+    for _ in range(3):
+        children.add(confined.tables(name, tmp_path / "copy", "a", LIMITS)[0][0])
+        with suppress(Rejected):
+            confined.tables(other, tmp_path / "copy", "b", LIMITS)
     assert len(children) == 1
