@@ -468,9 +468,7 @@ def _take_in(
             lake.attempted(set())
             return number, [], {}
         say("writing")
-        records = {
-            record: _lake_rows(record, judged.records[record], number, received) for record in judged.records
-        }
+        records = {record: _lake_rows(record, judged.records[record], number, received) for record in judged.records}
         lake.commit(number, records, judged.faults, judged.results, ledger)
     except BaseException as error:
         if isinstance(error, OSError) or not isinstance(error, Exception):
