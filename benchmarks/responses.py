@@ -41,6 +41,25 @@ settings = Settings.from_environment()
 ingest(settings, load_study(settings.study_file))
 """
 
+BUILD = """
+import json, os, sys
+from dbt.cli.main import dbtRunner
+
+def cpu():
+    used = os.times()
+    return used.user + used.system
+
+where, select = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+parsed = dbtRunner().invoke(["parse", *where])
+started = cpu()
+built = dbtRunner(manifest=parsed.result).invoke(["build", *where, *select])
+if not built.success:
+    sys.exit(str(built.exception or "a model failed"))
+print(json.dumps([round(started, 2), round(cpu() - started, 2)]))
+"""
+ADMIRALONCO = {"cpu_s": 51.9, "peak_gib": 0.38}
+"""admiralonco's derivation of confirmed best response and PFS on the same rows: one thread."""
+
 
 def public_responses(home: Path) -> Settings:
     """The public study's responses, COPIES times over, with the demographics and doses of those subjects."""
@@ -65,41 +84,57 @@ def simulated_measurements(home: Path, measurements: int) -> Settings:
     return settings
 
 
-def measure(title: str, settings: Settings, marts: tuple[str, ...]) -> None:
-    """Take the landing folder in, build the marts once with parsing and once without, and print what it took."""
+def measure(title: str, settings: Settings, marts: tuple[str, ...]) -> dict:
+    """Take the landing folder in, build the marts once with parsing and once without, and tell what it took."""
     environment = {"SHER2_HOME": str(settings.home), "SHER2_STUDY": str(settings.study_file)}
     taken = run_process([sys.executable, "-c", TAKE_IN], environment)
     rows = _rows_in_lake(settings)
-    print(f"\n{title}: {', '.join(f'{count:,} {record}' for record, count in rows.items())}")
-    print(f"  taken into the lake (not part of the measure) in {taken.wall:.1f} s")
-    for what in ("with the project parsed anew", "again"):
-        usage, elapsed, nodes = _build(settings, marts)
-        print(
-            f"  {what}: process {usage.wall:.1f} s, build {elapsed:.1f} s, cpu {usage.cpu:.1f} s,"
-            f" peak {usage.peak_gib:.2f} GiB, exit {usage.exit_code}"
-        )
-    for name, seconds in nodes[:10]:
-        print(f"    {name:<36}{seconds:6.2f} s")
+    builds = [_build(settings, marts) | {"what": what} for what in ("the project parsed anew", "again")]
     with duckdb.connect(str(_database(settings)), read_only=True) as connection:
-        for mart in marts:
-            print(f"    {mart}: {connection.execute(f'select count(*) from marts.{mart}').fetchone()[0]:,} rows")
+        counts = {mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()[0] for mart in marts}
+    return {
+        "title": title,
+        "rows": rows,
+        "taken_in_s": taken.wall,
+        "builds": builds,
+        "marts": counts,
+        "beside_admiralonco": False,
+    }
 
 
-def _build(settings: Settings, marts: tuple[str, ...]):
-    """Usage of the process, seconds of dbt's own build in it, and its nodes by seconds, the slowest first."""
+def figures(folder: Path, measurements: int = 1_000_000) -> list[dict]:
+    """All of them, the first one only where the public samples are."""
+    found = []
+    if PUBLIC_STUDY.exists():
+        home = public_responses(folder / "responses")
+        found.append(measure("responses to best response and PFS", home, BEST_RESPONSE_AND_PFS))
+        found[0]["beside_admiralonco"] = True
+    home = simulated_measurements(folder / "measurements", measurements)
+    return [*found, measure("measurements to all response marts", home, RESPONSE_MARTS)]
+
+
+def _build(settings: Settings, marts: tuple[str, ...]) -> dict:
+    """What the process took, of it starting and parsing and the build alone, and the slowest nodes."""
     _database(settings).unlink(missing_ok=True)
     target = settings.build / "dbt"
-    command = [
-        sys.executable, "-m", "dbt.cli.main", "--quiet", "--log-level-file", "none", "build",
-        "--select", *(f"+{mart}" for mart in marts), "--exclude-resource-type", "test", "unit_test",
-        "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(target),
-        "--log-path", str(target), "--vars", json.dumps(load_study(settings.study_file).dbt_vars(), sort_keys=True),
+    where = [
+        "--quiet", "--log-level-file", "none", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
+        "--target-path", str(target), "--log-path", str(target),
+        "--vars", json.dumps(load_study(settings.study_file).dbt_vars(), sort_keys=True),
     ]  # fmt: skip
+    select = ["--select", *(f"+{mart}" for mart in marts), "--exclude-resource-type", "test", "unit_test"]
     environment = {"SHER2_LAKE": str(settings.lake), "SHER2_BUILD_DB": str(_database(settings)), "DO_NOT_TRACK": "1"}
-    usage = run_process(command, environment)
+    usage = run_process([sys.executable, "-c", BUILD, json.dumps(where), json.dumps(select)], environment)
+    if usage.exit_code:
+        raise SystemExit("dbt failed")
     results = json.loads((target / "run_results.json").read_text("utf-8"))
     nodes = [(node["unique_id"].split(".")[2], node["execution_time"]) for node in results["results"]]
-    return usage, results["elapsed_time"], sorted(nodes, key=lambda node: -node[1])
+    start, build = json.loads(usage.said.strip().splitlines()[-1])
+    return {
+        "wall_s": usage.wall, "cpu_s": usage.cpu, "peak_gib": usage.peak_gib, "start_cpu_s": start,
+        "build_cpu_s": build, "build_s": results["elapsed_time"],
+        "slowest_s": dict(sorted(nodes, key=lambda node: -node[1])[:10]),
+    }  # fmt: skip
 
 
 def _database(settings: Settings) -> Path:
@@ -137,13 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
     )
     with tempfile.TemporaryDirectory(prefix="sher2-bench-") as folder:
-        if PUBLIC_STUDY.exists():
-            home = public_responses(Path(folder) / "responses")
-            measure("responses to best response and PFS", home, BEST_RESPONSE_AND_PFS)
-        else:
-            print("\nresponses to best response and PFS: left out, the public samples are not on this machine")
-        home = simulated_measurements(Path(folder) / "measurements", options.measurements)
-        measure("measurements to all response marts", home, RESPONSE_MARTS)
+        print(json.dumps(figures(Path(folder), options.measurements), indent=1))
 
 
 if __name__ == "__main__":
