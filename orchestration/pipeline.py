@@ -4,14 +4,13 @@ The web interface's button, the schedule and the sensor execute the same job in 
 """
 
 import gc
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestration.errors import UserError
+from orchestration.instance import prepare_instance, recorded
 from orchestration.processes import PROCESS, identity
-from orchestration.settings import REPOSITORY, Settings
+from orchestration.settings import Settings
 from orchestration.study import load_study
 
 
@@ -20,17 +19,6 @@ class Outcome:
     is_success: bool
     reason: str = ""
     is_users: bool = False
-
-
-def prepare_instance(settings: Settings) -> None:
-    """Point Dagster at the home: DAGSTER_HOME with our instance configuration."""
-    settings.prepare()
-    os.environ["DAGSTER_HOME"] = str(settings.dagster)
-    os.environ["SHER2_HOME"] = str(settings.home)
-    os.environ["SHER2_STUDY"] = str(settings.study_file)
-    os.environ["SHER2_ALERT"] = settings.alert
-    os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1000"  # the events planned for a run are written in one go
-    shutil.copyfile(REPOSITORY / "orchestration" / "dagster.yaml", settings.dagster / "dagster.yaml")
 
 
 class Pipeline:
@@ -70,7 +58,7 @@ def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
 
     settle_seconds = load_study(settings.study_file).landing.settle_seconds
     whole(settings.landing, Observations(settings.build / "landing.json"), settle_seconds, UNENDED_SECONDS)
-    with dg.DagsterInstance.get() as instance:
+    with recorded(settings), dg.DagsterInstance.get() as instance:
         return pipeline.run(instance, full_refresh=full_refresh)
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import yaml
 
 from orchestration.errors import UserError
+from orchestration.instance import prepare_instance
 from orchestration.locking import writer_lock
-from orchestration.pipeline import prepare_instance
 from orchestration.processes import stop_mark
 from orchestration.resident import MOVED_ON, is_resident
 from orchestration.settings import DBT_PROJECT, EXPECTATIONS, REPOSITORY, Settings

@@ -16,11 +16,15 @@ LANDING_FOLDERS = ("clinical", "lab", "imaging")
 @dataclass(frozen=True)
 class Settings:
     """Where everything lies: ``home`` (SHER2_HOME) and ``study_file`` (SHER2_STUDY); ``alert`` (SHER2_ALERT): a command
-    or a webhook of this machine that is told when runs fail and when they work again, empty for none."""
+    or a webhook of this machine that is told when runs fail and when they work again, empty for none; ``history``
+    (SHER2_HISTORY): the PostgreSQL database of Dagster's history, empty for SQLite in the home; ``instance``
+    (SHER2_INSTANCE): a file whose sections replace those of our dagster.yaml."""
 
     home: Path
     study_file: Path
     alert: str = ""
+    history: str = ""
+    instance: str = ""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -28,6 +32,8 @@ class Settings:
             home=Path(os.environ.get("SHER2_HOME") or REPOSITORY / "var").expanduser().resolve(),
             study_file=Path(os.environ.get("SHER2_STUDY") or REPOSITORY / "study.yaml").expanduser().resolve(),
             alert=checked(os.environ.get("SHER2_ALERT", "")),
+            history=os.environ.get("SHER2_HISTORY", ""),
+            instance=os.environ.get("SHER2_INSTANCE", ""),
         )
 
     @property

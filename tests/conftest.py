@@ -56,6 +56,7 @@ class Home:
         environment = os.environ | {
             "SHER2_HOME": str(self.settings.home),
             "SHER2_STUDY": str(self.settings.study_file),
+            "SHER2_HISTORY": self.settings.history,
             "PYTHONDONTWRITEBYTECODE": "",
         }  # fmt: skip
         command = [sys.executable, "-m", "orchestration.cli", *arguments]

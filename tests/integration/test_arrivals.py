@@ -8,8 +8,8 @@ import pytest
 
 from orchestration import arrivals
 from orchestration.arrivals import FINGERPRINT, Arrivals, Request, Rest, bury
+from orchestration.instance import prepare_instance
 from orchestration.locking import writer_lock
-from orchestration.pipeline import prepare_instance
 from orchestration.processes import PROCESS, identity, is_gone
 from orchestration.study import load_study
 from tests.conftest import Home, make_home

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
-from orchestration.pipeline import prepare_instance
+from orchestration.instance import prepare_instance
 from tests.conftest import make_home
 
 
