@@ -21,7 +21,7 @@ import pyarrow.csv
 from orchestration.exports import Rejected, Sheet, layouts
 from orchestration.exports.mapping import SOURCE, Plan, canonical, fold_heading, schema
 from orchestration.exports.privacy import WITHHELD, without_names
-from orchestration.exports.spill import SPILL_ROWS, Mapped, Spilled, letting_go
+from orchestration.exports.spill import SPILL_ROWS, Mapped, Spilled, letting_go, side_by_side
 from orchestration.exports.tables import MAX_COLUMNS, check_bytes
 
 if TYPE_CHECKING:
@@ -147,7 +147,11 @@ def _table(text: Text, raw: Mapped, plan: Plan, study: "Study", folder: Path) ->
     ragged: list[pa.csv.InvalidRow] = []
     batches = _batches(body, text, has_quotes, ragged) if records else ()
     batches = letting_go(batches, _KEPT_BLOCKS, raw.let_go)
-    read_batches = (canonical(batch, text.headings, plan, study) for batch in batches)
+
+    def read_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return canonical(batch, text.headings, plan, study)
+
+    read_batches = side_by_side(read_batch, batches) if body.size > _BLOCK_BYTES else map(read_batch, batches)
     if records > SPILL_ROWS and not plan.finish:
         table = Spilled(folder, read_batches, schema(plan.record))
     else:
@@ -263,14 +267,18 @@ def _count_records(body: pa.Buffer, text: Text, raw: Mapped) -> tuple[int, bool]
     """
     records, last_end, is_open, opened, has_quotes = 0, -1, False, 0, False
     for begin, end in letting_go(_blocks(body, text), _KEPT_BLOCKS, raw.let_go):
-        block = np.frombuffer(body, np.uint8, end - begin, begin)
+        content = body[begin:end].to_pybytes()
         try:
-            block.tobytes().decode()
+            if not content.isascii():
+                content.decode()
         except UnicodeDecodeError as error:
             raise _not_encoded(text, text.heading_lines + _lines(body, begin + error.start) + 1) from None
-        ends = np.flatnonzero((block == _LF) | (block == _CR))
-        has_quotes = has_quotes or bool((block == _QUOTE).any())
-        turns = _quote_turns(block, is_open, text, body, begin)
+        block = np.frombuffer(content, np.uint8)
+        is_end = (block == _LF) | (block == _CR) if _CR in content else block == _LF
+        ends = np.flatnonzero(is_end)
+        is_quoted = _QUOTE in content
+        has_quotes = has_quotes or is_quoted
+        turns = _quote_turns(block, is_open, text, body, begin) if is_quoted else np.empty(0, np.int64)
         if len(turns):
             opened = begin + int(turns[-1])
         inside = (np.searchsorted(turns, ends) + is_open) % 2 == 1

@@ -6,7 +6,9 @@ last user, also after a crash.
 
 import mmap
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,18 @@ def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
             count += table.num_rows - start
     if held:
         yield pa.concat_tables(held)
+
+
+def side_by_side(work: Callable, items: Iterable, threads: int = 2) -> Iterator:
+    """The work done on each item, in the items' order and a few ahead: kernels of pyarrow leave Python to the others."""
+    with ThreadPoolExecutor(threads) as pool:
+        begun: deque = deque()
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > threads:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 class Mapped:
