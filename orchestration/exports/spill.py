@@ -81,7 +81,7 @@ def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def side_by_side(work: Callable, items: Iterable, threads: int = 2) -> Iterator:
-    """The work done on each item, in the items' order and a few ahead: kernels of pyarrow leave Python to the others."""
+    """The work done on each item, in their order and a few ahead: kernels of pyarrow leave Python to the others."""
     with ThreadPoolExecutor(threads) as pool:
         begun: deque = deque()
         for item in items:
