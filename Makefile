@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 # Without bytecode the stack imports in 20 to 40 s instead of 3 to 6 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo up test lint bench clean
+.PHONY: setup setup-spark demo up test lint bench clean
 
 setup: $(READY)
 
@@ -20,6 +20,13 @@ $(READY): requirements.lock requirements.bootstrap.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q orchestration
 	touch $(READY)
+
+# The engine for those who outgrow one machine: docs/spark.md. It needs Java 17 or later beside it.
+setup-spark: $(VENV)/.ready-spark
+
+$(VENV)/.ready-spark: $(READY) requirements.spark.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.spark.lock
+	touch $(VENV)/.ready-spark
 
 demo: setup
 	$(BIN)/sher2 simulate $(SHER2_HOME)/landing --subjects 120 --seed 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from orchestration import __version__, progress
+from orchestration.engines import Engine, require_spark
 from orchestration.errors import UserError
 from orchestration.settings import Settings
 from orchestration.study import load_study
@@ -67,18 +68,18 @@ def simulate(out: Path, subjects: int, seed: int, layout: str, null: bool) -> No
 
 @main.command()
 @click.option("--full-refresh", is_flag=True, help="Judge every kept file again.")
-@click.option("--engine", default="duckdb", show_default=True, type=click.Choice(["duckdb", "spark"]))
+@click.option("--engine", default="duckdb", show_default=True, type=click.Choice([engine.value for engine in Engine]))
 def run(full_refresh: bool, engine: str) -> None:
     """Take in everything pending and materialise all assets in one process."""
-    if engine == "spark":
-        raise UserError("run: --engine spark is not built yet. Leave it out to run on duckdb.")
     settings = Settings.from_environment()
     load_study(settings.study_file)
+    if engine == Engine.spark:
+        require_spark()
     settings.prepare()
     from orchestration.pipeline import run_pipeline
 
     with _shown_progress():
-        outcome = run_pipeline(settings, full_refresh=full_refresh)
+        outcome = run_pipeline(settings, full_refresh=full_refresh, engine=Engine(engine))
     if not outcome.is_success:
         raise UserError(outcome.reason) if outcome.is_users else RuntimeError(outcome.reason)
     click.echo(_summary(settings))

@@ -5,7 +5,7 @@ import dagster as dg
 from orchestration.defs.automation import build_schedule, build_sensor, pipeline
 from orchestration.defs.cuts import build_cuts
 from orchestration.defs.efficacy import metrics
-from orchestration.defs.home import Home
+from orchestration.defs.home import Home, Marts
 from orchestration.defs.landing import landing_assets
 from orchestration.defs.publication import catalog, efficacy_report, validation_docs, warehouse
 from orchestration.defs.raw import raw
@@ -45,7 +45,10 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
         jobs=[pipeline],
         schedules=[build_schedule(study)] if with_automation else [],
         sensors=[build_sensor(settings)] if with_automation else [],
-        resources={"home": Home(path=str(settings.home), study_file=str(settings.study_file), alert=settings.alert)},
+        resources={
+            "home": Home(path=str(settings.home), study_file=str(settings.study_file), alert=settings.alert),
+            "marts": Marts(),
+        },
         executor=dg.in_process_executor,
     )
 

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestration.engines import Engine
 from orchestration.errors import UserError
 from orchestration.instance import prepare_instance, recorded
 from orchestration.processes import PROCESS, identity
@@ -35,7 +36,14 @@ class Pipeline:
         self._job = build_defs(settings, with_automation=False).resolve_job_def("pipeline")
         gc.set_threshold(*rhythm)
 
-    def run(self, instance, *, full_refresh: bool = False, tags: Mapping[str, str] | None = None) -> Outcome:
+    def run(
+        self,
+        instance,
+        *,
+        full_refresh: bool = False,
+        engine: Engine = Engine.duckdb,
+        tags: Mapping[str, str] | None = None,
+    ) -> Outcome:
         """Materialise every asset once, recorded on the instance. A failed step is in the outcome, not raised."""
         result = self._job.execute_in_process(
             instance=instance,
@@ -43,13 +51,14 @@ class Pipeline:
             tags={PROCESS: identity(), "dagster/max_retries": "0", **(tags or {})},  # who asked looks again itself
             run_config={
                 "ops": {"raw": {"config": {"full_refresh": full_refresh}}},
+                "resources": {"marts": {"config": {"engine": engine.value}}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
         return Outcome(True) if result.success else _reason(result)
 
 
-def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
+def run_pipeline(settings: Settings, *, full_refresh: bool = False, engine: Engine = Engine.duckdb) -> Outcome:
     """As `sher2 run` does: one run in this process, once what was just copied has settled."""
     pipeline = Pipeline(settings)
     import dagster as dg
@@ -59,7 +68,7 @@ def run_pipeline(settings: Settings, *, full_refresh: bool = False) -> Outcome:
     settle_seconds = load_study(settings.study_file).landing.settle_seconds
     whole(settings.landing, Observations(settings.build / "landing.json"), settle_seconds, UNENDED_SECONDS)
     with recorded(settings), dg.DagsterInstance.get() as instance:
-        return pipeline.run(instance, full_refresh=full_refresh)
+        return pipeline.run(instance, full_refresh=full_refresh, engine=engine)
 
 
 def _reason(result) -> Outcome:

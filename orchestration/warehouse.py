@@ -139,17 +139,25 @@ class Dbt:
         self._start_anew()
         recording = Recording()
         nodes = self._invoke(
-            "build", "--exclude-resource-type", "unit_test", callbacks=[recording.hear, *_tell(progress)]
+            "build", "--exclude-resource-type", "unit_test", callbacks=[recording.hear, *tell(progress)]
         ).results
-        results = [
-            NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in nodes
-        ]
+        results = node_results(nodes)
         if not any(result.is_failed for result in results):
             tests = [r.node for r in nodes if r.node.unique_id.startswith("test.")]
             recording.severities = {node.unique_id: node.config.severity.upper() for node in tests}
             _recorded.clear()
             _recorded[fingerprint] = recording
         return results
+
+    def lay_out(self) -> None:
+        """A fresh private file with every table, its types and comments, but without the rows of the data: another
+        engine fills it.
+        """
+        self.parse()
+        self._start_anew()
+        results = node_results(self._invoke("build", "--empty", "--exclude-resource-type", "test", "unit_test").results)
+        if failed := next((result for result in results if result.is_failed), None):
+            raise DbtFailed(f"{failed.unique_id}: {failed.message}")
 
     def _start_anew(self) -> None:
         self.database.unlink(missing_ok=True)
@@ -169,35 +177,60 @@ class Dbt:
 
     def _invoke(self, *arguments: str, callbacks: Sequence[Callable] = ()):
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-        from dbt.cli.main import dbtRunner
 
-        self.target.mkdir(parents=True, exist_ok=True)
-        os.environ |= {
-            "SHER2_LAKE": str(self.settings.lake),
-            "SHER2_BUILD_DB": str(self.database),
-            "DO_NOT_TRACK": "1",
-        }
-        command = [
-            "--log-level", "none", "--log-level-file", "none", *arguments,
-            "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
-            "--target-path", str(self.target), "--log-path", str(self.target),
-            "--vars", json.dumps(self.vars, sort_keys=True),
-        ]  # fmt: skip
-        runner = dbtRunner(manifest=_parsed.get(self._fingerprint()), callbacks=list(callbacks))
+        self.name_paths()
         try:
-            outcome = runner.invoke(command)
+            return invoke_dbt(
+                *arguments, target="duckdb", folder=self.target, variables=self.vars,
+                manifest=_parsed.get(self._fingerprint()), callbacks=callbacks,
+            )  # fmt: skip
         finally:
             # dbt keeps its connection, and with it DuckDB's lock on the file, for the life of the process.
             DuckDBConnectionManager.close_all_connections()
-        if outcome.exception is not None:
-            raise DbtFailed(f"dbt {arguments[0]}: {outcome.exception}") from outcome.exception
-        return outcome.result
+
+    def name_paths(self) -> None:
+        """Tell dbt's profile and sources where the lake and the private file are."""
+        os.environ |= {"SHER2_LAKE": str(self.settings.lake), "SHER2_BUILD_DB": str(self.database)}
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(self.vars, sort_keys=True).encode())
         digest.update(str(self.settings.lake).encode())
         digest.update(tree_hash(DBT_PROJECT).encode())
         return digest.hexdigest()
+
+
+def invoke_dbt(
+    *arguments: str, target: str, folder: Path, variables: dict, manifest=None, callbacks: Sequence[Callable] = ()
+):
+    """One dbt command in this process.
+
+    Args:
+        target: of profiles.yml.
+        folder: where dbt writes.
+        manifest: the parsed project, where there is one.
+
+    Raises:
+        DbtFailed: dbt could not start; a node that failed is in the result.
+    """
+    from dbt.cli.main import dbtRunner
+
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["DO_NOT_TRACK"] = "1"
+    command = [
+        "--log-level", "none", "--log-level-file", "none", *arguments, "--target", target,
+        "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
+        "--target-path", str(folder), "--log-path", str(folder),
+        "--vars", json.dumps(variables, sort_keys=True),
+    ]  # fmt: skip
+    outcome = dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke(command)
+    if outcome.exception is not None:
+        raise DbtFailed(f"dbt {arguments[0]}: {outcome.exception}") from outcome.exception
+    return outcome.result
+
+
+def node_results(nodes) -> list[NodeResult]:
+    """What became of the nodes of a build, as dbt tells it."""
+    return [NodeResult(r.node.unique_id, str(r.status), r.execution_time, r.message or "", r.failures) for r in nodes]
 
 
 def tree_hash(*folders: Path) -> str:
@@ -213,7 +246,9 @@ def tree_hash(*folders: Path) -> str:
     return digest.hexdigest()
 
 
-def _tell(progress: Progress | None) -> list[Callable]:
+def tell(progress: Progress | None) -> list[Callable]:
+    """dbt's callbacks that tell of every node that is done."""
+
     def on_event(event) -> None:
         if event.info.name == "NodeFinished":
             progress(0, 0, event.data.node_info.node_name)

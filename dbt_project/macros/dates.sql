@@ -10,20 +10,35 @@
 
 {# DATE of a full date; null for a partial one (some engines would read `2024-03` as the first of March). #}
 {% macro to_date(text) -%}
-    case when length({{ text }}) = 10 then {{ safe_cast_to(text, 'date') }} end
+    case when length({{ text }}) = 10 then {{ date_of(text) }} end
+{%- endmacro %}
+
+
+{# DATE of the text of a whole day, null where there is no such day. #}
+{% macro date_of(text) -%}
+    {{ adapter.dispatch('date_of')(text) }}
+{%- endmacro %}
+
+{% macro default__date_of(text) -%}
+    {{ safe_cast_to(text, 'date') }}
+{%- endmacro %}
+
+{# Spark reads what begins like a date, and `2024-03` as the first of March. #}
+{% macro spark__date_of(text) -%}
+    {{ safe_cast_to("nullif(regexp_extract(" ~ text ~ ", '^[0-9]{4}-[0-9]{2}-[0-9]{2}$', 0), '')", 'date') }}
 {%- endmacro %}
 
 
 {# First day that the full or partial date can mean. #}
 {% macro earliest_date(text) -%}
-    {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat_ws('', " ~ text ~ ", '-01') when 4 then concat_ws('', " ~ text ~ ", '-01-01') end", 'date') }}
+    {{ date_of("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat_ws('', " ~ text ~ ", '-01') when 4 then concat_ws('', " ~ text ~ ", '-01-01') end") }}
 {%- endmacro %}
 
 
 {# Last day that the full or partial date can mean. #}
 {% macro latest_date(text) -%}
-    case when length({{ text }}) = 7 then cast({{ dbt.last_day(earliest_date(text), 'month') }} as date)
-    else {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 4 then concat_ws('', " ~ text ~ ", '-12-31') end", 'date') }} end
+    case when length({{ text }}) = 7 then {{ month_end(earliest_date(text)) }}
+    else {{ date_of("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 4 then concat_ws('', " ~ text ~ ", '-12-31') end") }} end
 {%- endmacro %}
 
 
@@ -38,14 +53,36 @@
     {%- elif impute_day == 'last' -%}
     {{ latest_date(text) }}
     {%- else -%}
-    {{ safe_cast_to("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat_ws('', " ~ text ~ ", '-15') when 4 then concat_ws('', " ~ text ~ ", '-06-30') end", 'date') }}
+    {{ date_of("case length(" ~ text ~ ") when 10 then " ~ text ~ " when 7 then concat_ws('', " ~ text ~ ", '-15') when 4 then concat_ws('', " ~ text ~ ", '-06-30') end") }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro month_end(on_date) -%}
+    {{ adapter.dispatch('month_end')(on_date) }}
+{%- endmacro %}
+
+{% macro default__month_end(on_date) -%}
+    cast({{ dbt.last_day(on_date, 'month') }} as date)
+{%- endmacro %}
+
+{% macro spark__month_end(on_date) -%}
+    last_day({{ on_date }})
 {%- endmacro %}
 
 
 {# Whole days from the first date to the second. #}
 {% macro days_between(first_on, second_on) -%}
+    {{ adapter.dispatch('days_between')(first_on, second_on) }}
+{%- endmacro %}
+
+{% macro default__days_between(first_on, second_on) -%}
     {{ dbt.datediff(first_on, second_on, 'day') }}
+{%- endmacro %}
+
+{# dbt's own ends the build at a null. #}
+{% macro spark__days_between(first_on, second_on) -%}
+    datediff({{ second_on }}, {{ first_on }})
 {%- endmacro %}
 
 
@@ -59,6 +96,10 @@
 
 {% macro duckdb__add_days(from_on, days) -%}
     ({{ from_on }} + cast({{ days }} as integer))
+{%- endmacro %}
+
+{% macro spark__add_days(from_on, days) -%}
+    date_add({{ from_on }}, cast({{ days }} as integer))
 {%- endmacro %}
 
 

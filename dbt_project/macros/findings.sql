@@ -1,6 +1,6 @@
 {# Who read an assessment, for the text of a finding. #}
 {% macro read_label(relation) -%}
-    trim(concat_ws('', {{ relation }}.evaluator, ' ', {{ relation }}.reader))
+    {{ trimmed("concat_ws(' ', " ~ relation ~ ".evaluator, " ~ relation ~ ".reader)") }}
 {%- endmacro %}
 
 

@@ -27,6 +27,24 @@
 {%- endmacro %}
 
 
+{#
+    Spark keeps 38 digits and rounds a quotient, so what is divided is whole numbers without a remainder; a quotient that
+    does not fit is null, where its `div` would wrap around.
+#}
+{% macro spark__exact_ratio(numerator, denominator, scale) -%}
+    {%- set top = "cast(cast(" ~ numerator ~ " as decimal(30, 6)) * 1000000 as decimal(38, 0))" -%}
+    {%- set bottom = "nullif(abs(cast(cast(" ~ denominator ~ " as decimal(30, 6)) * 1000000 as decimal(38, 0))), 0)" -%}
+    {%- set dividend = "cast(2 * abs(" ~ top ~ ") * " ~ 10 ** scale ~ " + " ~ bottom ~ " as decimal(38, 0))" -%}
+    {%- set divisor = "cast(2 * " ~ bottom ~ " as decimal(38, 0))" -%}
+    try_cast(
+        try_cast(try_divide({{ dividend }} - {{ dividend }} % {{ divisor }}, {{ divisor }}) as decimal(18, 0))
+        * case when ({{ numerator }} < 0) <> ({{ denominator }} < 0) then -1 else 1 end
+        * cast(0.{{ '0' * (scale - 1) }}1 as decimal({{ scale + 1 }}, {{ scale }}))
+        as decimal(18, {{ scale }})
+    )
+{%- endmacro %}
+
+
 {% macro log2(expression) -%}
     {{ adapter.dispatch('log2')(expression) }}
 {%- endmacro %}
@@ -36,6 +54,10 @@
 {%- endmacro %}
 
 {% macro duckdb__log2(expression) -%}
+    log2({{ expression }})
+{%- endmacro %}
+
+{% macro spark__log2(expression) -%}
     log2({{ expression }})
 {%- endmacro %}
 
@@ -51,12 +73,6 @@
 
 {% macro postgres__first_number(text) -%}
     cast(substring({{ text }} from '[0-9]+') as integer)
-{%- endmacro %}
-
-
-{# List of texts from study.yaml as SQL literals; a list that matches nothing where it is empty. #}
-{% macro text_list(values) -%}
-    ({% for value in values %}'{{ value | replace("'", "''") }}'{{ ', ' if not loop.last }}{% else %}null{% endfor %})
 {%- endmacro %}
 
 

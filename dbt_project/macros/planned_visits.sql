@@ -1,6 +1,6 @@
 {# `Cycle 2 Day 1` and `C2D1` name the same visit. #}
 {% macro planned_visit_key(visit_name) -%}
-    replace(replace(replace(upper({{ visit_name }}), ' ', ''), 'CYCLE', 'C'), 'DAY', 'D')
+    replace(replace(replace({{ upper_case(visit_name) }}, ' ', ''), 'CYCLE', 'C'), 'DAY', 'D')
 {%- endmacro %}
 
 

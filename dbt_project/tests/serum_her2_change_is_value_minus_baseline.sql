@@ -3,7 +3,7 @@ select *
 from {{ ref('fct_her2_delta') }}
 where
     analysed_value_ng_ml - baseline_ng_ml <> change_ng_ml
-    or abs(100 * cast(change_ng_ml as double precision) - cast(pct_change as double precision) * cast(baseline_ng_ml as double precision))
-    > 0.000001 * greatest(1, cast(baseline_ng_ml as double precision))
-    or abs(power(2, cast(log2_ratio as double precision)) * 100 - (100 + cast(pct_change as double precision)))
-    > 0.00001 * greatest(1, 100 + cast(pct_change as double precision))
+    or abs(100 * {{ to_double('change_ng_ml') }} - {{ to_double('pct_change') }} * {{ to_double('baseline_ng_ml') }})
+    > 0.000001 * greatest(1, {{ to_double('baseline_ng_ml') }})
+    or abs(power(2, {{ to_double('log2_ratio') }}) * 100 - (100 + {{ to_double('pct_change') }}))
+    > 0.00001 * greatest(1, 100 + {{ to_double('pct_change') }})

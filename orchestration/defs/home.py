@@ -1,4 +1,4 @@
-"""The one resource: a home and its study, held under the writer lock for the length of a run."""
+"""The resources: a home and its study, held under the writer lock for the length of a run; what builds its marts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from orchestration import progress
+from orchestration.engines import Engine, require_spark
 from orchestration.errors import UserError
 from orchestration.health import MENDS
 from orchestration.locking import writer_lock
@@ -15,6 +16,7 @@ from orchestration.monitoring import RUN, Watch
 from orchestration.processes import PROCESS, identity
 from orchestration.retention import tidy
 from orchestration.settings import Settings
+from orchestration.spark import Spark
 from orchestration.study import Study, load_study
 from orchestration.warehouse import Dbt
 
@@ -70,3 +72,17 @@ class Home(dg.ConfigurableResource):
                 for reason in self._watch.end():
                     context.log.warning(reason)
             tidy(settings, context.instance)
+
+
+class Marts(dg.ConfigurableResource):
+    """engine: what builds the marts of a run: duckdb, or spark (docs/spark.md). The numbers are the same."""
+
+    engine: Engine = Engine.duckdb
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        if self.engine is Engine.spark:
+            require_spark()
+
+    def builder(self, home: Home) -> Dbt | Spark:
+        """Builds into the private file of the home."""
+        return Spark(home.dbt) if self.engine is Engine.spark else home.dbt

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from orchestration import progress
-from orchestration.defs.home import Home
+from orchestration.defs.home import Home, Marts
 from orchestration.defs.landing import OWNERS
 from orchestration.warehouse import NodeResult, connect
 
@@ -40,9 +40,11 @@ def build_dbt_assets(manifest: Path) -> dg.AssetsDefinition:
     translator = TableAddress()
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt", exclude="resource_type:unit_test")
-    def dbt(context: dg.AssetExecutionContext, home: Home):
+    def dbt(context: dg.AssetExecutionContext, home: Home, marts: Marts):
         with home.stage("building the marts"):
-            results = home.dbt.build(progress=lambda done, total, text: progress.tell(f"building the marts: {text}"))
+            results = marts.builder(home).build(
+                progress=lambda done, total, text: progress.tell(f"building the marts: {text}")
+            )
             addresses = _Addresses(manifest, translator)
             yield from _models(context, home, results, addresses)
             yield from _tests(context, results, addresses)

@@ -10,7 +10,11 @@ CLINICAL = ("dm", "ds", "ex", "sv")
 STUDY = {"study": {"drugs": ["PLACEBO", "XANOMELINE"], "timezone": "UTC"}}
 
 
-def public_home(folder, shared, tumour: tuple[str, ...]) -> Home:
+LARGE = ("tu_onco.csv", "tr_onco.csv.gz", "rs_onco.csv")
+
+
+def public_exports(folder, shared, tumour: tuple[str, ...]) -> Home:
+    """A home with the study in its landing folder."""
     home = make_home(folder, STUDY)
     sdtm = shared / "samples" / "sdtm"
     for name in CLINICAL:
@@ -20,6 +24,11 @@ def public_home(folder, shared, tumour: tuple[str, ...]) -> Home:
         path = sdtm / name
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         home.drop(f"imaging/{name.removesuffix('.gz')}", content)
+    return home
+
+
+def public_home(folder, shared, tumour: tuple[str, ...]) -> Home:
+    home = public_exports(folder, shared, tumour)
     home.run()
     return home
 
@@ -33,7 +42,7 @@ def small(tmp_path_factory, shared) -> Home:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory, shared) -> Home:
-    return public_home(tmp_path_factory.mktemp("large"), shared, ("tu_onco.csv", "tr_onco.csv.gz", "rs_onco.csv"))
+    return public_home(tmp_path_factory.mktemp("large"), shared, LARGE)
 
 
 def test_every_file_of_the_small_set_loads(small):

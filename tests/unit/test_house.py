@@ -8,6 +8,7 @@ import pytest
 from orchestration.settings import DBT_PROJECT, REPOSITORY
 from orchestration.study import Study, load_study
 
+LOCKS = ("requirements.lock", "requirements.spark.lock", "requirements.bootstrap.lock")
 PURE_ROOMS = ("exports", "efficacy", "report", "simulate")
 
 
@@ -60,7 +61,20 @@ def test_every_module_opens_by_saying_what_belongs_there():
 
 
 def test_the_lock_names_no_registry():
-    for name in ("requirements.lock", "requirements.bootstrap.lock"):
+    for name in LOCKS:
         text = (REPOSITORY / name).read_text("utf-8")
         assert "://" not in text and "--index-url" not in text
         assert text.count("--hash=sha256:") > text.count("\n==")
+
+
+def test_the_lock_of_the_extra_agrees_with_the_lock_that_it_is_installed_on():
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^[a-z0-9._-]+==\S+", (REPOSITORY / name).read_text("utf-8"), re.M))
+
+    def names(found: set[str]) -> set[str]:
+        return {pin.partition("==")[0] for pin in found}
+
+    ours, extra = pins("requirements.lock"), pins("requirements.spark.lock")
+    assert {"pyspark", "dbt-spark"} <= names(extra) - names(ours)
+    shared = names(ours) & names(extra)
+    assert shared and {p for p in extra if p.partition("==")[0] in shared} <= ours

@@ -57,7 +57,7 @@ from (
     {% endfor %}
 ) as visits
 group by subject_id, evaluator, reader, record, on_date
-having min(upper(visit_name)) <> max(upper(visit_name))
+having min({{ upper_case('visit_name') }}) <> max({{ upper_case('visit_name') }})
 
 union all
 select

@@ -10,7 +10,7 @@ with seen as (
     {% for model, column, flag in evidence %}
     select distinct
         subject_id,
-        upper(visit_name) as visit_name,
+        {{ upper_case('visit_name') }} as visit_name,
         {{ column }} as on_date,
         {{ flag == 'has_serum_her2' }} as has_serum_her2,
         {{ flag == 'has_imaging' }} as has_imaging

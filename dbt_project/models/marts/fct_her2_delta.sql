@@ -31,7 +31,7 @@ select
     cast(changes.post_ng_ml - changes.baseline_ng_ml as decimal(18, 6)) as change_ng_ml,
     {{ exact_ratio('100 * (changes.post_ng_ml - changes.baseline_ng_ml)', 'changes.baseline_ng_ml') }} as pct_change,
     {{ safe_cast_to(
-        log2('cast(changes.post_ng_ml as double precision) / cast(changes.baseline_ng_ml as double precision)'),
+        log2(to_double('changes.post_ng_ml') ~ ' / ' ~ to_double('changes.baseline_ng_ml')),
         'decimal(18, 9)'
     ) }} as log2_ratio,
     changes.nadir_ng_ml,

@@ -12,6 +12,6 @@ select
     coalesce(by_name.has_imaging, false) or coalesce(by_day.has_imaging, false) as has_imaging
 from {{ ref('int_visits') }} as visits
 left join {{ ref('int_visit_evidence') }} as by_name
-    on visits.subject_id = by_name.subject_id and upper(visits.visit_name) = by_name.visit_name
+    on visits.subject_id = by_name.subject_id and {{ upper_case('visits.visit_name') }} = by_name.visit_name
 left join {{ ref('int_visit_evidence') }} as by_day
     on visits.subject_id = by_day.subject_id and visits.visit_on = by_day.on_date

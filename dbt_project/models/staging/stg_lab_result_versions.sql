@@ -22,7 +22,7 @@ select
     {{ to_timestamp_utc('accepted.collected_at') }} as collected_at,
     accepted.visit_name,
     accepted.specimen,
-    upper(trim(accepted.assay)) as assay,
+    {{ upper_case(trimmed('accepted.assay')) }} as assay,
     coalesce(statuses.status_code, accepted.result_status, 'F') as result_status,
     coalesce(statuses.status_rank, 0) as status_rank,
     coalesce(statuses.carries_value, false) as carries_value,

@@ -5,7 +5,7 @@ with current_rows as (
         'tumor_identifications',
         ['subject_id', 'lesion_id', 'evaluator', 'reader', 'visit_name'],
         ['role', 'location', 'method', 'identified_on', 'accepted'],
-        split_by="case when visit_name is null or upper(visit_name) like 'UNSCH%' then identified_on end"
+        split_by="case when visit_name is null or " ~ upper_case('visit_name') ~ " like 'UNSCH%' then identified_on end"
     ) }}
 
 )
@@ -15,7 +15,7 @@ select
     coalesce(evaluator, 'INVESTIGATOR') as evaluator,
     coalesce(reader, '') as reader,
     coalesce(accepted = 'Y', false) as is_accepted,
-    upper(trim(lesion_id)) as lesion_id,
+    {{ upper_case(trimmed('lesion_id')) }} as lesion_id,
     role,
     location,
     method,

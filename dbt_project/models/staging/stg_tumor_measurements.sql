@@ -5,7 +5,7 @@ with current_rows as (
         'tumor_measurements',
         ['subject_id', 'lesion_id', 'test', 'evaluator', 'reader', 'visit_name'],
         ['value', 'value_number', 'value_code', 'unit', 'unit_code', 'status', 'method', 'assessed_on', 'accepted'],
-        split_by="case when visit_name is null or upper(visit_name) like 'UNSCH%' then assessed_on end"
+        split_by="case when visit_name is null or " ~ upper_case('visit_name') ~ " like 'UNSCH%' then assessed_on end"
     ) }}
 
 ),
@@ -25,7 +25,7 @@ select
     coalesce(current_rows.evaluator, 'INVESTIGATOR') as evaluator,
     coalesce(current_rows.reader, '') as reader,
     coalesce(current_rows.accepted = 'Y', false) as is_accepted,
-    upper(trim(current_rows.lesion_id)) as lesion_id,
+    {{ upper_case(trimmed('current_rows.lesion_id')) }} as lesion_id,
     current_rows.test,
     -- a length without any unit is in mm; one in a unit that we do not know is no length
     cast(

@@ -5,7 +5,7 @@ with current_rows as (
         'tumor_responses',
         ['subject_id', 'test', 'lesion_id', 'evaluator', 'reader', 'visit_name'],
         ['value_code', 'assessed_on', 'accepted'],
-        split_by="case when visit_name is null or upper(visit_name) like 'UNSCH%' then assessed_on end"
+        split_by="case when visit_name is null or " ~ upper_case('visit_name') ~ " like 'UNSCH%' then assessed_on end"
     ) }}
 
 )
@@ -17,7 +17,7 @@ select
     coalesce(accepted = 'Y', false) as is_accepted,
     test,
     value_code as response,
-    upper(trim(lesion_id)) as lesion_id,
+    {{ upper_case(trimmed('lesion_id')) }} as lesion_id,
     visit_name,
     assessed_on as assessed_on_text,
     {{ imputed_date('assessed_on') }} as assessed_on,

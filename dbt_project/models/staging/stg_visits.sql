@@ -3,7 +3,7 @@ with current_rows as (
     -- unscheduled visits share a name, so the day tells them apart
     {{ latest_rows(
         'visits', ['subject_id', 'visit_name', 'visit_number'], ['visit_on'],
-        split_by="case when upper(visit_name) like 'UNSCH%' then visit_on end"
+        split_by="case when " ~ upper_case('visit_name') ~ " like 'UNSCH%' then visit_on end"
     ) }}
 
 )
