@@ -4,12 +4,13 @@ import gzip
 import hashlib
 import os
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from orchestration import exports, ingestion
+from orchestration import exports, ingestion, validation
 from orchestration.errors import UserError
-from orchestration.exports import Rejected
+from orchestration.exports import Rejected, delimited
 from orchestration.ingestion import ingest, judge_file, pending, pending_fingerprint
 from orchestration.lake import Lake
 from orchestration.study import load_study
@@ -50,6 +51,21 @@ def statuses(home) -> dict[str, list[str]]:
     for row in Lake(home.settings).ledger().itertuples():
         found.setdefault(row.path, []).append(row.status)
     return found
+
+
+def test_a_table_read_from_disk_piece_by_piece_is_judged_and_kept_row_by_row(home, take_in, monkeypatch):
+    monkeypatch.setattr(delimited, "SPILL_ROWS", 10)
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 512)
+    monkeypatch.setattr(validation, "FRAME_ROWS", 7)
+    bad = {3, 8, 19, 20, 39}
+    home.drop("lab/a.csv", lab(*[(f"A{n}", "12", "U/mL" if n in bad else "ng/mL") for n in range(1, 41)]))
+    assert take_in().records["lab_results"] == ingestion.Counts(40, 35, 5)
+    assert set(Lake(home.settings).quarantine()["row_number"]) == bad
+    (kept,) = (home.settings.lake / "records" / "lab_results").glob("[0-9]*.parquet")
+    rows = pq.read_table(kept).to_pylist()
+    assert [(row["_row_number"], row["sample_id"]) for row in rows] == [(n, f"A{n}") for n in range(1, 41)]
+    assert {row["_row_number"] for row in rows if row["_rejected_by"]} == bad
+    assert all(dict(row["_source"])["sample_id"] == row["sample_id"] for row in rows)
 
 
 def test_rows_read_are_accepted_or_quarantined_and_the_bytes_are_kept(home, take_in):

@@ -1,0 +1,79 @@
+"""Tables larger than memory should hold say the same as small ones, row by row and in the same order."""
+
+import threading
+from random import Random
+
+import pyarrow as pa
+import pytest
+
+from orchestration.exports import delimited
+from orchestration.exports.spill import Spilled, pieces, regrouped, side_by_side
+
+HEAD = "subject_id,sample_id,analyte,value,unit,collected_at"
+
+
+def export(count: int, random: Random, end: str) -> str:
+    """Rows of which some have a field too many or too few, some a quoted end of line, some letters beyond ASCII."""
+    lines = []
+    for number in range(count):
+        cells = [f"S{number % 7}", f"A{number}", "42914-2", f"{number / 10}", "ng/mL", "2024-03-01T08:00"]
+        fault = random.random()
+        if fault < 0.05:
+            cells.append("x")
+        elif fault < 0.1:
+            cells.pop()
+        elif fault < 0.2:
+            cells[1] = f'"A{end}{number}"'
+        elif fault < 0.3:
+            cells[4] = "µg/L"
+        lines.append(",".join(cells))
+    return HEAD + end + end.join(lines) + end
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_set_down_on_disk_holds_the_rows_of_one_in_memory(sheet, monkeypatch, end):
+    content = export(500, Random(end), end)
+    in_memory = sheet(content).table
+    monkeypatch.setattr(delimited, "SPILL_ROWS", 100)
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 4096)
+    on_disk = sheet(content).table
+    assert isinstance(on_disk, Spilled)
+    assert len(list(pieces(on_disk))) > 3
+    assert on_disk.num_rows == in_memory.num_rows == 500
+    for _ in range(2):  # it is read more than once
+        assert pa.concat_tables(pieces(on_disk)).combine_chunks().equals(in_memory.combine_chunks())
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [10], [4, 0, 9, 1, 1], [25]])
+def test_regrouped_rows_keep_their_order_and_number(sizes):
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    tables = [pa.table({"n": range(start, start + size)}) for start, size in zip(starts, sizes, strict=True)]
+    groups = [table["n"].to_pylist() for table in regrouped(tables, 5)]
+    assert [number for group in groups for number in group] == list(range(sum(sizes)))
+    assert all(len(group) == 5 for group in groups[:-1]) and all(0 < len(group) <= 5 for group in groups)
+
+
+def test_work_side_by_side_keeps_the_order_and_stays_few_items_ahead():
+    first_may_end, asked = threading.Event(), []
+
+    def items():
+        for number in range(20):
+            asked.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        if number == 0:
+            first_may_end.wait(10)
+        else:
+            first_may_end.set()  # the second is under way while the first still waits
+        return number * number
+
+    found = side_by_side(work, items(), threads=2)
+    assert next(found) == 0
+    assert len(asked) <= 4
+    assert list(found) == [number * number for number in range(1, 20)]
+
+
+def test_an_error_of_work_side_by_side_is_the_callers():
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda number: 1 // number, [2, 1, 0, 3]))
