@@ -9,7 +9,7 @@ to the published marts, metrics and report as one process, validation on, and on
     python -m benchmarks --sizes 5e7                               when there is an hour and 60 GB of disk
 
 Figures go to --output as JSON and Markdown with a plot; --record makes them the recorded ones, with which every run is
-compared, and writes them into docs/performance.md.
+compared, and writes them into docs/performance.md and docs/scale.md.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks import responses, studies
+from benchmarks import responses, scale, studies
 from benchmarks.results import RECORDED, compared, markdown, record, write
 from benchmarks.usage import Usage, run_process
 from orchestration.settings import REPOSITORY
@@ -64,7 +64,7 @@ def measure(lab_rows: int, folder: Path, runs: int, panel: int, one_file: bool) 
         if usage.exit_code:
             raise SystemExit(f"sher2 run failed on {lab_rows:,} laboratory rows")
         taken.append({"whole": _figures(usage), "stages": _by_stage(usage, home)})
-    rows = _rows_read(home)
+    rows, kept = _rows_read(home), {"lake_bytes": _bytes(home / "lake"), "home_bytes": _bytes(home) - made.bytes}
     others = {}
     for name, arguments in (("scan", [str(home / "scan.duckdb")]), ("with_pandas", []), ("with_duckdb", [])):
         command = [sys.executable, "-m", f"benchmarks.plain.{name}", str(home / "landing"), *arguments]
@@ -80,6 +80,7 @@ def measure(lab_rows: int, folder: Path, runs: int, panel: int, one_file: bool) 
         "bytes": made.bytes,
         "runs": runs,
         "rows": rows,
+        **kept,
         "whole": _median([run["whole"] for run in taken]),
         "stages": {name: _median([run["stages"][name] for run in taken]) for name in _STAGES.values()},
         **others,
@@ -142,6 +143,10 @@ def _rows_read(home: Path) -> dict[str, int]:
     return {"all": int(read), "quarantined": int(quarantined), "tumor_measurements": measured}
 
 
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _study(folder: Path) -> Path:
     """The protocol of the repository; a feed in one file may be larger than an export usually is."""
     path = folder / "study.yaml"
@@ -200,6 +205,7 @@ def main() -> None:
         print(compared(figures, json.loads(RECORDED.read_text("utf-8"))))
     if options.record:
         record(figures)
+        scale.main()
 
 
 if __name__ == "__main__":

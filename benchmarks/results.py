@@ -37,7 +37,7 @@ def record(figures: dict) -> None:
 
 
 def markdown(figures: dict) -> str:
-    parts = [_machine(figures["machine"])]
+    parts = [machine_line(figures["machine"])]
     if figures["sizes"]:
         parts += [_whole(figures["sizes"]), _growth_text(figures["sizes"]), _stages(figures["sizes"][-1])]
         parts += [_limit(figures["sizes"]), _side_by_side(figures["sizes"])]
@@ -84,7 +84,7 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|---" + "|--:" * (len(headings) - 1) + "|", *lines[1:]])
 
 
-def _machine(machine: dict) -> str:
+def machine_line(machine: dict) -> str:
     return (
         f"Measured on {machine['measured_on']}, code {machine['code']}:"
         f" {machine['cores']} cores ({machine['machine']}), {machine['memory_gib']:.0f} GiB,"

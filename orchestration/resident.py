@@ -21,7 +21,7 @@ MOVED_ON = 75
 """Exit code: the code on disk is another one now, or memory has grown; start me again."""
 
 _LONGEST_RUN_SECONDS = 3600
-_MOST_MEMORY_GB = 3
+MOST_MEMORY_GB = 3
 
 
 def is_resident(settings: Settings) -> bool:
@@ -93,7 +93,7 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _is_bloated() -> bool:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MEMORY_GB << 20  # KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_MEMORY_GB << 20  # KiB
 
 
 def main() -> None:
