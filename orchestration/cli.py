@@ -336,7 +336,7 @@ def layout(file: Path) -> None:
     from orchestration.exports.proposal import propose
 
     settings = Settings.from_environment()
-    click.echo(propose(file, load_study(settings.study_file).ingest), nl=False)
+    click.echo(propose(file, load_study(settings.study_file)), nl=False)
 
 
 def _summary(settings: Settings) -> str:

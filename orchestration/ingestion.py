@@ -553,7 +553,7 @@ def _judge(opened: list[_Opened], study: Study, now: datetime) -> _Judged:
         by_file: dict[_Item, list[exports.Sheet]] = {}
         for item, sheet in sheets:
             by_file.setdefault(item, []).append(sheet)
-        origins = {item.file_id: _origin(item, own, study, now) for item, own in by_file.items()}
+        origins = {item.file_id: _origin(item, own, now) for item, own in by_file.items()}
         validations[record] = validate(record, _Stack(sheets), study, origins)
     critical = {key: value for validation in validations.values() for key, value in validation.rejections.items()}
     records: dict[str, list[_Rows]] = {}
@@ -603,26 +603,15 @@ def _verdict(file: _Opened, critical: tuple[str, str] | None, own: list[_Rows]) 
     )
 
 
-def _origin(item: _Item, sheets: list[exports.Sheet], study: Study, now: datetime) -> Origin:
+def _origin(item: _Item, sheets: list[exports.Sheet], now: datetime) -> Origin:
     """``sheets``: those of one record in the file."""
     return Origin(
         item.path,
-        _headings(sheets[0], study),
+        sheets[0].headings,
         (item.received_at or now).date(),
         sheets[0].rows_stand_alone,
-        tuple(Part(sheet.part, sheet.rows_before, _headings(sheet, study)) for sheet in sheets),
+        tuple(Part(sheet.part, sheet.rows_before, sheet.headings) for sheet in sheets),
     )
-
-
-def _headings(sheet: exports.Sheet, study: Study) -> dict[str, str]:
-    """Where the untouched text of a canonical column stands, as far as the layout says it."""
-    if sheet.headings:
-        return dict(sheet.headings)
-    if sheet.layout == "site":
-        return {name: name for name in RECORDS[sheet.record].column_names}
-    source = next((source for source in study.sources if source.name == sheet.source), None)
-    columns = source.columns if source else {}
-    return {name: heading if isinstance(heading, str) else heading[0] for name, heading in columns.items()}
 
 
 def _constant(text: str, rows: int) -> pa.Array:

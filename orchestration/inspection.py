@@ -3,6 +3,7 @@
 import datetime as dt
 import decimal
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from orchestration.study import Study
 from orchestration.warehouse import connect, quoted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from orchestration.ingestion import Judgement
 
 
@@ -264,8 +267,12 @@ def _said(path: Path, verdict: "Judgement") -> FileVerdict:
         f" {verdict.rows_accepted} accepted, {verdict.rows_quarantined} quarantined"
     ]
     lines += [f"  {verdict.reason}"] if verdict.reason else []
-    lines += [f"  {fault.message}" for fault in verdict.faults.itertuples() if fault.severity != "info"]
+    lines += [f"  {fault.message}" for fault in _by_row(verdict.faults) if fault.severity != "info"]
     return FileVerdict(True, "\n".join(lines))
+
+
+def _by_row(faults: "pd.DataFrame") -> Iterator:
+    return faults.sort_values("row_number", kind="stable").itertuples()
 
 
 def export_parquet(settings: Settings, folder: Path) -> list[Path]:

@@ -370,11 +370,14 @@ def _faults(
         [origin.part(row).where(origin.path, row) for origin, row in zip(known, rows["_row_number"].to_pylist())],
         pa.string(),
     )
+    text = pc.coalesce(values, "")
     shown = pc.if_else(
-        pc.is_null(values), "is blank", pc.binary_join_element_wise("'", pc.coalesce(values, ""), "'", "")
+        pc.equal(pc.utf8_trim_whitespace(text), ""), "is blank", pc.binary_join_element_wise("'", text, "'", "")
     )
     what = (
-        rows["_misread"].combine_chunks() if check.field == _LINE else pc.binary_join_element_wise(fields, shown, " ")
+        rows["_misread"].combine_chunks()
+        if check.field == _LINE
+        else pc.binary_join_element_wise(_as_headed(rows, fields, known), shown, " ")
     )
     message = pc.binary_join_element_wise(
         places,
@@ -383,6 +386,7 @@ def _faults(
         pc.binary_join_element_wise(f" ({check.rule}). ", check.mend, ""),
         "",
     )
+    message = pc.replace_substring_regex(message, r"[\p{Cc}\p{Zl}\p{Zp}]", "\ufffd")  # one line of text
     columns = [
         file_ids,
         rows["_row_number"].combine_chunks(),
@@ -394,6 +398,15 @@ def _faults(
         message,
     ]
     return pa.Table.from_arrays(columns, schema=FAULT_SCHEMA)
+
+
+def _as_headed(rows: pa.Table, fields: pa.Array, origins: list[Origin]) -> pa.Array:
+    """The field as the record calls it, and as the file does."""
+    named = []
+    for name, origin, row in zip(fields.to_pylist(), origins, rows["_row_number"].to_pylist(), strict=True):
+        heading = origin.part(row).headings.get(name, name)
+        named.append(name if layouts.fold_heading(heading) == name else f"{name} ({heading})")
+    return pa.array(named, pa.string())
 
 
 def _original(rows: pa.Table, name: str, file_ids: pa.Array, origins: Mapping[str, Origin]) -> pa.Array:

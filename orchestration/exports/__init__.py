@@ -41,7 +41,7 @@ class Sheet:
     part: str = ""  # for example "sheet 'Labs'"; empty where the file is one table
     rows_before: int = 0
     note: str = ""  # what of the file was left out on purpose, for the verdict
-    headings: Mapping[str, str] = field(default_factory=dict)  # canonical column -> source text; else by the layout
+    headings: Mapping[str, str] = field(default_factory=dict)  # canonical column -> heading of its source text
     rows_stand_alone: bool = False  # messages and entries: many that cannot be read say nothing about the others
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from orchestration.exports import Rejected, Sheet, layouts
-from orchestration.exports.mapping import SOURCE, Plan, canonical, fold_heading, schema
+from orchestration.exports.mapping import SOURCE, Plan, canonical, fold_heading, headings_read, schema
 from orchestration.exports.privacy import WITHHELD, without_names
 from orchestration.exports.spill import SPILL_ROWS, Mapped, Spilled, letting_go, side_by_side
 from orchestration.exports.tables import MAX_COLUMNS, check_bytes
@@ -50,7 +50,8 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     raw = Mapped.of(path)
     text, plan = layouts.choose(name, lambda dialect: Text.opened(raw.buffer, name, dialect), study)
     table = _table(text, raw, plan, study, path.parent)
-    return [Sheet(plan.record.name, plan.source, plan.layout, table, layouts.exported_on(name, plan, study))]
+    exported_on, headings = layouts.exported_on(name, plan, study), headings_read(plan, text.headings)
+    return [Sheet(plan.record.name, plan.source, plan.layout, table, exported_on, headings=headings)]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class Text:
                 (f"{name}: line 1: a quotation mark in the heading is never closed. Mend the heading."),
             ) from None
         return cls(name, raw, delimiter, encoding, headings, heading_lines, _first_rows(rows))
+
+    names_columns = False
 
     def sample(self, heading: str) -> list[str]:
         """The column's filled texts in the first rows."""

@@ -69,6 +69,8 @@ class _Entry:
     place: str
     resource: Resource = field(default_factory=dict)
     address: str = ""  # fullUrl
+    owner: str | None = None  # of a contained resource the one around it, by whose id it has a name; blank without
+    beside: tuple[Resource, ...] = ()  # what else that one contains
     fault: str | None = None
 
 
@@ -137,11 +139,14 @@ class _Reader:
 
         self._rows, self._authority, self._validate = rows, authority, Observation.model_validate
         self._named: dict[str, Resource] = {}
+        self._within: dict[str, Resource] = {}  # what the resource itself contains
+        self._looked_at: dict[int, bool] = {}
         self.observations, self.others = 0, Counter()
 
     def take(self, entries: list[_Entry]) -> None:
         self._named = {address: entry.resource for entry in entries for address in _addresses(entry)}
-        for entry in entries:
+        self._looked_at = {}
+        for entry in _with_contained(entries):
             kind = entry.resource.get("resourceType")
             if entry.fault:
                 self._rows.add({}, [("(entry)", entry.place)], entry.fault)
@@ -156,6 +161,7 @@ class _Reader:
     def _observation(self, entry: _Entry) -> None:
         """A row for the value, and one for each component; none for a panel that only names its members."""
         resource = entry.resource
+        self._within = {f"#{item.get('id')}": item for item in (*entry.beside, *_contained(resource))}
         if fault := self._fault(resource, entry.place):
             self._rows.add({}, [("(entry)", entry.place)], fault)
             return
@@ -164,7 +170,7 @@ class _Reader:
         if not has_value and not components and "hasMember" in resource:
             self.others["Observation that only groups others"] += 1
             return
-        texts = self._common(resource)
+        texts = self._common(resource, entry.owner)
         source = [("(entry)", entry.place), *_source(resource)]
         if has_value or not components:
             self._rows.add(texts | self._result(resource), source + _value_source(resource))
@@ -180,18 +186,22 @@ class _Reader:
         except ValueError as error:
             details = error.errors() if hasattr(error, "errors") else []
             where = [f"{_element(item)} ({item['type']})" for item in details[:3]]
-            return f"{place} is no valid R4 Observation: {', '.join(where) or type(error).__name__}"
+            times = any(re.search(r"(DateTime|Instant|issued|start|end) ", item) for item in where)
+            hint = "; a time of day needs its offset, as in 2024-02-01T08:30:00+01:00" if times else ""
+            return f"{place} is no valid R4 Observation: {', '.join(where) or type(error).__name__}{hint}"
         return None
 
-    def _common(self, resource: Resource) -> dict[str, str]:
+    def _common(self, resource: Resource, owner: str | None) -> dict[str, str]:
         meta = resource.get("meta", {})
         identifier = next((item.get("value", "") for item in resource.get("identifier", [])), "")
         own = resource.get("id", "") or identifier
+        if owner is not None:  # the id of a contained resource means something only there
+            own = f"{owner}#{own}" if owner else identifier
         sampled, label = self._specimen(resource.get("specimen", {}))
         return {
             "subject_id": self._subject(resource.get("subject", {})),
             "sample_id": label or identifier or own,
-            "result_id": f"Observation/{own}" if own else "",
+            "result_id": (own if owner else f"Observation/{own}") if own else "",
             "collected_at": self._drawn(resource),
             "reported_at": resource.get("issued", "") or meta.get("lastUpdated", ""),
             "version": " ".join(filter(None, (meta.get("lastUpdated"), sortable(meta.get("versionId", ""))))),
@@ -224,7 +234,22 @@ class _Reader:
 
     def _at(self, reference: Resource) -> Resource:
         """The resource that a reference names, where this document holds it."""
-        return self._named.get(reference.get("reference", ""), {})
+        target = reference.get("reference", "")
+        found = self._within.get(target) or self._named.get(target, {})
+        return found if found and self._is_valid(found) else {}
+
+    def _is_valid(self, resource: Resource) -> bool:
+        """Of what is only referred to nothing may be taken that is not shaped as the standard says."""
+        from fhir.resources.R4B import get_fhir_model_class
+
+        key = id(resource)  # the document is held as long as its entries are read
+        if key not in self._looked_at:
+            try:
+                get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+                self._looked_at[key] = True
+            except (KeyError, ValueError):
+                self._looked_at[key] = False
+        return self._looked_at[key]
 
     def _subject(self, reference: Resource) -> str:
         """The identifier in the declared system; else the id that the reference names, else the first identifier."""
@@ -270,6 +295,22 @@ class _Reader:
             if found.get("resourceType", performer.get("type")) == "Organization" or "Organization/" in target:
                 return performer.get("display") or found.get("name") or target.rsplit("/", 1)[-1]
         return ""
+
+
+def _contained(resource: Resource) -> tuple[Resource, ...]:
+    found = resource.get("contained")
+    return tuple(item for item in found if isinstance(item, dict)) if isinstance(found, list) else ()
+
+
+def _with_contained(entries: list[_Entry]) -> Iterator[_Entry]:
+    """The entries, and the Observations that they contain: those of a DiagnosticReport, or the members of a panel."""
+    for entry in entries:
+        yield entry
+        beside = _contained(entry.resource)
+        owner = next(iter(_addresses(_Entry("", entry.resource))), "")
+        for number, item in enumerate(beside, 1):
+            if item.get("resourceType") == "Observation":
+                yield _Entry(f"{entry.place}, contained {number}", item, owner=owner, beside=beside)
 
 
 def _element(item: Resource) -> str:

@@ -61,7 +61,7 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     """
     rows = Rows(name, "lab_results", "hl7v2", _HEADINGS, study)
     source = next((source for source in study.sources if source.name == rows.plan.source), None)
-    types, trainings, results = Counter(), Counter(), 0
+    types, trainings, results, unread = Counter(), Counter(), 0, ""
     with path.open("rb") as file:
         for number, raw in enumerate(_messages(file, name, study), 1):
             message = _Message.opened(raw, number, source)
@@ -71,15 +71,19 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
             if message.fault is None:
                 results += _add_results(message, rows)
             else:
+                unread = unread or (message.fault if message.kind == "?" else "")
                 for _ in range(max(1, message.results)):
                     rows.add({}, message.source, message.fault)
     if not results:
-        raise _no_results(name, types)
+        raise _no_results(name, types, unread)
     return [rows.sheet(f"messages {listing(trainings)}" if trainings else "")]
 
 
-def _no_results(name: str, types: Counter) -> Rejected:
-    if any(kind.startswith("ORU") for kind in types):
+def _no_results(name: str, types: Counter, unread: str) -> Rejected:
+    """``unread``: why the first message could not be opened at all."""
+    if unread:
+        return Rejected("no_results", f"{name}: {unread}.")
+    if any(kind in ("ORU", "ORU^R01") for kind in types):
         what = "no message holds a result that can be read (OBX)"
         mend = "Have the laboratory send its results again, whole, with an end of line after each segment"
     else:

@@ -30,6 +30,10 @@ class Headed(Protocol):
 
     headings: list[str]
 
+    @property
+    def names_columns(self) -> bool:
+        """Whether the format itself names the columns; else the first line may be a row of data."""
+
     def sample(self, heading: str) -> list[str]:
         """The column's filled texts in the first rows."""
 
@@ -78,8 +82,10 @@ def choose(name: str, open_as: Callable[[Dialect], Table], study: "Study", part:
     titled = [source for source in declared(name, study) if source.sheet in (None, part)]
     misfits: list[Misfit] = []
     refusals: list[Rejected] = []
-    attempts = [(source, Dialect(source.delimiter, source.encoding, source.heading_row)) for source in titled]
+    dialects = [(source, Dialect(source.delimiter, source.encoding, source.heading_row)) for source in titled]
+    attempts = [(source, dialect) for source, dialect in dialects if is_at_home(source, name)]
     attempts += [(None, Dialect(delimiter)) for delimiter in _BUILT_IN_DELIMITERS]
+    attempts += [(source, dialect) for source, dialect in dialects if not is_at_home(source, name)]
     stems = tuple(stem for stem in (part, PurePosixPath(name).stem) if stem)
     tables: list[Table] = []
     for source, dialect in attempts:
@@ -96,7 +102,7 @@ def choose(name: str, open_as: Callable[[Dialect], Table], study: "Study", part:
             misfits.append(outcome)
     if refusals and not any(misfit.in_common for misfit in misfits):
         raise refusals[0]
-    raise _mismatch(name, max(tables, key=lambda table: len(table.headings)).headings, misfits)
+    raise _mismatch(name, max(tables, key=lambda table: len(table.headings)), misfits)
 
 
 def message_plan(name: str, record: Record, layout: str, study: "Study") -> Plan:
@@ -106,16 +112,29 @@ def message_plan(name: str, record: Record, layout: str, study: "Study") -> Plan
 
 
 def declared(name: str, study: "Study") -> list["Source"]:
-    """Sources of study.yaml whose folder and pattern fit the path; without `/` a pattern is for the file's name."""
-    folder, _, below = name.partition("/")
-    if not below:
-        folder, below = "", name
+    """Sources of study.yaml whose pattern fits the path, those of the file's folder first.
+
+    Without `/` a pattern is for the file's name. The folder is a default: the sources of another one are asked last, so
+    that a file in the wrong folder is still read as what it is.
+    """
+    below = name.partition("/")[2] or name
 
     def fits(source: "Source") -> bool:
         path = below if "/" in source.match else PurePosixPath(below).name
-        return source.folder in (None, folder) and fnmatchcase(path.lower(), source.match.lower())
+        return fnmatchcase(path.lower(), source.match.lower())
 
-    return [source for source in study.sources if fits(source)]
+    return sorted(filter(fits, study.sources), key=lambda source: not is_at_home(source, name))
+
+
+def sheets(name: str, study: "Study") -> set[str]:
+    """Titles that sources of the file's folder name."""
+    return {source.sheet for source in declared(name, study) if source.sheet and is_at_home(source, name)}
+
+
+def is_at_home(source: "Source", name: str) -> bool:
+    """Whether a source is for the file's folder; a file outside of the landing folder may be dropped into any."""
+    folder, _, below = name.partition("/")
+    return source.folder is None or not below or source.folder == folder
 
 
 def exported_on(name: str, plan: Plan, study: "Study") -> str | None:
@@ -293,25 +312,25 @@ def _check_headings(name: str, headings: list[str]) -> None:
         )
 
 
-def _mismatch(name: str, headings: list[str], misfits: list[Misfit]) -> Rejected:
+def _mismatch(name: str, table: Headed, misfits: list[Misfit]) -> Rejected:
     nearest = max(misfits, key=lambda misfit: misfit.in_common)  # of equals the first: declared sources stand before
     lacks = f"nearest is {nearest.layout} for {nearest.record}, which lacks {', '.join(nearest.missing)}"
     if not nearest.in_common and nearest.layout in ("sdtm", "site"):
         lacks = "no heading is known, sdtm needs USUBJID and site subject_id"
     return NoLayout(
-        (
-            f"{name}: line 1: no layout fits: {lacks}; {_found(headings)}. Rename the columns, or declare the export "
-            "under sources: in study.yaml (sher2 layout FILE proposes an entry)."
-        ),
+        f"{name}: line 1: no layout fits: {lacks}; {_found(table, nearest.in_common)}. Rename the columns, or declare"
+        " the export under sources: in study.yaml (sher2 layout FILE proposes an entry).",
         nearest.in_common,
     )
 
 
-def _found(headings: list[str]) -> str:
-    """What stands in the first line; not when it may be a row of data, since messages go to logs."""
+def _found(table: Headed, in_common: int) -> str:
+    """What stands in the first line; not when it may be a row of data or a title, since messages go to logs."""
+    headings = table.headings
     if len(headings) == 1 and (mark := next((mark for mark in ";|" if mark in headings[0]), None)):
         return f"found one column; delimiter {mark!r} must be declared"
-    if all(re.fullmatch(r"[^\W\d][^\d@]{0,60}\d{0,2}", heading.strip()) for heading in headings):
+    is_certain = table.names_columns or in_common > 0
+    if is_certain and all(re.fullmatch(r"[^\W\d][^@]{0,60}", heading.strip()) for heading in headings):
         shown = ", ".join(heading.strip() for heading in headings[:20])
         return f"found {shown}" + (f" and {len(headings) - 20} more" if len(headings) > 20 else "")
     return f"found {len(headings)} cells that do not look like headings (is the heading line missing or not the first?)"

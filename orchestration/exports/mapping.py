@@ -126,6 +126,17 @@ def schema(record: Record) -> pa.Schema:
     return pa.schema([*fields, pa.field("_source", SOURCE), pa.field("_misread", pa.string())])
 
 
+def headings_read(plan: Plan, headings: list[str]) -> dict[str, str]:
+    """Canonical column -> heading of the table, for messages; of several the first that the table has."""
+    spelled = {fold_heading(heading): heading for heading in headings}
+    columns = {name: own for name, own in plan.columns.items() if not (name == "subject_id" and plan.subject_id)}
+    found = {
+        name: [spelled[fold_heading(item)] for item in own if fold_heading(item) in spelled]
+        for name, own in columns.items()
+    }
+    return {name: own[0] for name, own in found.items() if own}
+
+
 def template_headings(template: str) -> list[str]:
     """Headings that a subject_id template names."""
     return [name for _, name, _, _ in Formatter().parse(template) if name is not None]

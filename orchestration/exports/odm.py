@@ -143,7 +143,7 @@ class _Snapshot:
         if (
             _kind(root) != "ODM"
             or (namespace and not namespace.startswith(_VERSION))
-            or root.get("ODMVersion", "1")[0] != "1"
+            or not root.get("ODMVersion", "1").startswith("1")
         ):
             raise Rejected("version", f"{self._name}: this is not ODM 1.3. Export the snapshot as ODM 1.3.")
         if root.get("FileType", "Snapshot") != "Snapshot":

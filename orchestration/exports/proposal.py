@@ -1,11 +1,13 @@
 """Proposes a `sources:` entry for an unknown table. A person checks it; nothing is applied."""
 
+import codecs
 import csv
 import difflib
 import glob
 import io
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +16,16 @@ import yaml
 
 from orchestration.errors import UserError
 from orchestration.exports import Rejected, xlsx
+from orchestration.exports.privacy import names_person
 from orchestration.exports.records import RECORDS, Column, Record
 from orchestration.exports.sniff import HEAD_BYTES, TEXT, XLSX, sniff
-from orchestration.study import Ingest
+from orchestration.study import Ingest, Study
 
 SAMPLE_ROWS = 2000
 SAMPLE_BYTES = 8 << 20
 MOSTLY_FILLED = 0.6  # of a row's cells: what has fewer is a title
 DELIMITERS = ",;\t|"
+HEADING_LINES = 20  # among which the delimiter is looked for: titles have none
 DATE_FORMATS = (
     "%Y-%m-%d",
     "%d.%m.%Y",
@@ -33,7 +37,7 @@ DATE_FORMATS = (
     "%d-%m-%Y",
     "%Y/%m/%d",
 )
-TIME_FORMATS = ("T%H:%M", "T%H:%M:%S", " %H:%M", " %H:%M:%S")
+TIME_FORMATS = ("T%H:%M", "T%H:%M:%S", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 LIKE_ENOUGH = 0.75
 ISO = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?)?")
 
@@ -78,7 +82,7 @@ class Sample:
     notes: list[str]
 
 
-def propose(path: Path, limits: Ingest) -> str:
+def propose(path: Path, study: Study) -> str:
     """YAML text of `sources:` entries for a CSV or a workbook, with a comment on all that a person must decide.
 
     Raises:
@@ -90,7 +94,7 @@ def propose(path: Path, limits: Ingest) -> str:
     except OSError as error:
         raise UserError(f"layout: {path}: {error.strerror}.") from None
     if format is XLSX:
-        samples = _sheets(path, limits)
+        samples = _sheets(path, study.ingest)
     elif format is TEXT:
         samples = [_text(path)]
     else:
@@ -100,17 +104,22 @@ def propose(path: Path, limits: Ingest) -> str:
         raise UserError(
             f"layout: {path}: no table with a heading line and rows was found. Export it with one heading line."
         )
-    return "sources:\n" + "".join(_entry(path, sample, len(whole) > 1) for sample in whole)
+    return "sources:\n" + "".join(_entry(path, sample, len(whole) > 1, study) for sample in whole)
 
 
-def _entry(path: Path, sample: Sample, is_one_of_many: bool) -> str:
+def _entry(path: Path, sample: Sample, is_one_of_many: bool, study: Study) -> str:
     headings = sample.headings
+    named = {heading for heading in headings if names_person(heading, study)}
     values = {
         name: [row[position] for row in sample.rows if position < len(row) and row[position].strip()]
         for position, name in enumerate(headings)
     }
-    record, matches = _best_record(headings)
-    notes = [f"{heading}: matched to no column" for heading in headings if heading not in matches.values()]
+    record, matches = _best_record([heading for heading in headings if heading not in named])
+    notes = [
+        f"{heading}: " + ("holds names of people, and is never read" if heading in named else "matched to no column")
+        for heading in headings
+        if heading not in matches.values()
+    ]
     notes += [f"{heading}: stands more than once" for heading in dict.fromkeys(headings) if headings.count(heading) > 1]
     title = f" {sample.written.get('sheet')}" if is_one_of_many else ""
     entry = {
@@ -149,27 +158,33 @@ def _text(path: Path) -> Sample:
         is_cut = file.read(1) != b""
     if is_cut:
         data = data[: data.rfind(b"\n") + 1] or data
-    if b"\0" in data:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data[: len(data) // 2 * 2]
+    elif b"\0" in data:
         raise UserError(f"layout: {path}: is no text. Export it as CSV.")
     text, encoding = _decoded(path, data)
-    sample = "".join(itertools.islice(io.StringIO(text), SAMPLE_ROWS))
-    header = sample.splitlines()[0] if sample.strip() else ""
-    delimiter = max(DELIMITERS, key=header.count)
+    lines = list(itertools.islice(io.StringIO(text, newline=""), SAMPLE_ROWS))
+    first = lines[:HEADING_LINES]
+    delimiter = max(DELIMITERS, key=lambda mark: (sum(mark in line for line in first), "".join(first).count(mark)))
     try:
-        headings, *rows = [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row] or [[]]
+        found = [row for row in csv.reader(lines, delimiter=delimiter) if row]
     except csv.Error as error:
         raise UserError(f"layout: {path}: cannot be divided into rows ({error}). Export it as CSV.") from None
-    written, notes = {}, []
+    above = _rows_above(found)
+    headings, *rows = found[above:] or [[]]
+    written, notes = _heading_row(above)
     if delimiter != ",":
         written["delimiter"] = delimiter
     if encoding != "utf-8":
         written["encoding"] = encoding
-        notes.append(f"encoding: no UTF-8; {encoding} reads it, but check the special characters")
+        if encoding != "utf-16":
+            notes.append(f"encoding: no UTF-8; {encoding} reads it, but check the special characters")
     return Sample(headings, rows, written, notes)
 
 
 def _decoded(path: Path, data: bytes) -> tuple[str, str]:
-    for encoding in ("utf-8-sig", "cp1252"):
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if is_wide else ("utf-8-sig", "cp1252"):
         try:
             return data.decode(encoding), "utf-8" if encoding == "utf-8-sig" else encoding
         except UnicodeDecodeError:
@@ -186,13 +201,10 @@ def _sheets(path: Path, limits: Ingest) -> list[Sample]:
     samples = []
     for grid in grids:
         rows = list(zip(*(column.to_pylist() for column in grid.cells.slice(0, SAMPLE_ROWS).columns), strict=True))
-        filled = [sum(cell.strip() != "" for cell in row) for row in rows]
-        above = next(place for place, count in enumerate(filled) if count >= max(filled) * MOSTLY_FILLED)
+        above = _rows_above(rows)
         places = [place for place, heading in enumerate(rows[above]) if heading.strip()]
-        written, notes = {"sheet": grid.title}, []
-        if above:
-            written["heading_row"] = above + 1
-            notes.append(f"heading_row: {above} filled rows above it are passed over")
+        written, notes = _heading_row(above)
+        written = {"sheet": grid.title} | written
         if grid.merged:
             notes.append(f"cells {grid.merged[0][2]} are merged: unmerge and fill them, or the sheet is refused")
         if computed := [cell for place, cell in grid.formulas.items() if place in places]:
@@ -201,6 +213,19 @@ def _sheets(path: Path, limits: Ingest) -> list[Sample]:
         below = [[row[place] for place in places] for row in rows[above + 1 :]]
         samples.append(Sample(headings, below, written, notes))
     return samples
+
+
+def _rows_above(rows: Sequence[Sequence[str]]) -> int:
+    """How many titles stand above the headings, which are the first row that fills most of the width."""
+    filled = [sum(cell.strip() != "" for cell in row) for row in rows]
+    return next((place for place, count in enumerate(filled) if count >= max(filled) * MOSTLY_FILLED), 0)
+
+
+def _heading_row(above: int) -> tuple[dict[str, object], list[str]]:
+    """The key of a source that says where the headings stand, and what a person must check about it."""
+    if not above:
+        return {}, []
+    return {"heading_row": above + 1}, [f"heading_row: {above} filled rows above it are passed over"]
 
 
 def _best_record(headings: list[str]) -> tuple[Record, dict[str, str]]:
@@ -237,24 +262,32 @@ def _likeness(column: Column, heading: str) -> float:
 
 def _formats(record: Record, matches: dict[str, str], values: dict[str, list[str]]) -> tuple[dict, list[str]]:
     formats, notes = {}, []
-    for kind, key, candidates in (
-        ("date", "date_format", DATE_FORMATS),
-        ("timestamp", "datetime_format", [d + t for d in DATE_FORMATS for t in TIME_FORMATS] + list(DATE_FORMATS)),
-    ):
+    timed = [day + time for day in DATE_FORMATS for time in TIME_FORMATS]
+    for kind, key, candidates in (("date", "date_format", DATE_FORMATS), ("timestamp", "datetime_format", timed)):
         texts = [v.strip() for name in matches if record.column(name).kind == kind for v in values[matches[name]]]
         found = [text for text in texts if not ISO.fullmatch(text)]  # the default, and real dates of a workbook
+        if kind == "timestamp" and (days := _fitting(found, DATE_FORMATS)):  # without a time of day throughout
+            key, candidates = "date_format", days  # noqa: PLW2901
         if not found:
             continue
-        fitting = [candidate for candidate in candidates if all(_reads(value, candidate) for value in found)]
+        fitting = _fitting(found, candidates)
+        if not fitting and kind == "timestamp":  # some with a time of day and some without: both formats are needed
+            pairs = [(day, day + time) for day in DATE_FORMATS for time in TIME_FORMATS]
+            both = [pair for pair in pairs if all(any(_reads(text, item) for item in pair) for text in found)]
+            fitting = [pair[1] for pair in both]
+            if both and not formats:
+                formats["date_format"] = both[0][0]
         if not fitting:
             notes.append(f"{key}: no known format reads every date, for example {found[0]!r}")
-        else:
-            formats[key] = fitting[0]
-            if len(fitting) > 1:
-                notes.append(
-                    f"{key}: {' and '.join(fitting[:3])} read every date alike: ask the sender which one it is"
-                )
+            continue
+        formats[key] = fitting[0]
+        if len(fitting) > 1:
+            notes.append(f"{key}: {' and '.join(fitting[:3])} read every date alike: ask the sender which one it is")
     return formats, notes
+
+
+def _fitting(texts: list[str], candidates: Sequence[str]) -> list[str]:
+    return [item for item in candidates if texts and all(_reads(text, item) for text in texts)]
 
 
 def _reads(value: str, candidate: str) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.exports import Rejected, Sheet, layouts
-from orchestration.exports.mapping import Plan, canonical, fold_heading, schema, template_headings
+from orchestration.exports.mapping import Plan, canonical, fold_heading, headings_read, schema, template_headings
 from orchestration.exports.values import by_distinct, join
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Typed:
 
     def opened(self, dialect: layouts.Dialect) -> "Typed":
         return self
+
+    @property
+    def names_columns(self) -> bool:
+        return self.formulas is None  # of a workbook the first row is what it is
 
     def sample(self, heading: str) -> list[str]:
         """The column's filled texts in the first rows."""
@@ -116,7 +120,7 @@ def planned(table: Typed, plan: Plan, name: str, study: "Study") -> Sheet:
         start += batch.num_rows
     return Sheet(
         plan.record.name, plan.source, plan.layout, numbered(batches, plan, rows),
-        layouts.exported_on(name, plan, study), table.part,
+        layouts.exported_on(name, plan, study), table.part, headings=headings_read(plan, table.headings),
     )  # fmt: skip
 
 
@@ -245,7 +249,7 @@ def several(tables: Sequence[Openable], name: str, study: "Study") -> list[Sheet
         try:
             sheets.append(sheet(table, name, study))
         except layouts.NoLayout as misfit:
-            wanted = [source.sheet for source in layouts.declared(name, study) if source.sheet]
+            wanted = layouts.sheets(name, study)
             if len(tables) == 1 or (misfit.in_common > 1 and not wanted) or table.title in wanted:
                 raise _naming(misfit, name, table.part) from None
             left_out.append((table.part, misfit))

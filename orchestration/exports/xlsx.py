@@ -39,7 +39,7 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
         Rejected: ``too_large``, ``too_wide``, ``macros``, ``damaged``, ``merged_cells``, ``formula``, ``hidden_sheet``,
             or what `confined.tables` and `tables.several` raise.
     """
-    declared = {source.sheet for source in layouts.declared(name, study) if source.sheet}
+    declared = layouts.sheets(name, study)
     found = grids(path, name, study.ingest)
     named = [grid for grid in found if grid.title in declared]
     wanted = named or [grid for grid in found if not grid.is_hidden]

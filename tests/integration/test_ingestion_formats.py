@@ -81,8 +81,8 @@ def test_two_sheets_of_one_record_keep_their_own_headings(home, take_in):
     home.drop("lab/lis.xlsx", writers.as_xlsx({"Nord": rows("Wert", "viel"), "Sued": rows("Ergebnis", "wenig")}))
     ingest(home.settings, load_study(home.settings.study_file))
     messages = sorted(Lake(home.settings).quarantine()["message"])
-    assert [message.split(" (")[0] for message in messages] == [
-        "lab/lis.xlsx, sheet 'Nord', row 1: value 'viel'", "lab/lis.xlsx, sheet 'Sued', row 1: value 'wenig'",
+    assert [message.split(" (value_readable)")[0] for message in messages] == [
+        "lab/lis.xlsx, sheet 'Nord', row 1: value (Wert) 'viel'", "lab/lis.xlsx, sheet 'Sued', row 1: value (Ergebnis) 'wenig'",
     ]  # fmt: skip
 
 

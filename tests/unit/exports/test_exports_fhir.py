@@ -274,3 +274,48 @@ def test_damaged_bytes_load_or_are_refused_but_never_break_the_reader(tmp_path_f
         assert refusal.message.startswith("lab/damaged.json")
     else:
         assert sheet.table.num_rows >= 1
+
+
+PATIENT = {"resourceType": "Patient", "id": "p", "identifier": [{"system": "urn:study", "value": "S1"}]}
+SPECIMEN = {
+    "resourceType": "Specimen", "id": "s", "type": {"coding": [{"system": "http://snomed.info/sct", "code": "119364003"}]},
+    "accessionIdentifier": {"value": "F1"}, "collection": {"collectedDateTime": "2025-01-01T08:30:00+01:00"},
+}  # fmt: skip
+WITHIN = {"subject": {"reference": "#p"}, "specimen": {"reference": "#s"}, "effectiveDateTime": None}
+
+
+def test_what_an_observation_contains_is_followed(rows):
+    laboratory = {"resourceType": "Organization", "id": "lab", "name": "LABOR NORD"}
+    row = one(rows, **WITHIN, performer=[{"reference": "#lab"}], contained=[PATIENT, SPECIMEN, laboratory])
+    assert brief(row) == PLAIN and row["laboratory"] == "LABOR NORD" and row["specimen"] == "SERUM"
+    assert row["collected_at"] == "2025-01-01T07:30:00Z"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"resourceType": "DiagnosticReport", "status": "final", "code": {"text": "Labs"}, "result": [{"reference": "#x"}]},
+        observation(valueQuantity=None, hasMember=[{"reference": "#x"}]),
+    ],
+    ids=["report", "panel"],
+)  # fmt: skip
+def test_results_that_another_resource_contains_are_not_lost(rows, around):
+    found = []
+    for number in ("d1", "d2"):
+        inner = observation(id="x", **WITHIN)
+        found += rows(json.dumps(around | {"id": number, "contained": [PATIENT, SPECIMEN, inner]}), LAB)
+    assert [brief(row) for row in found] == [PLAIN, PLAIN]
+    assert len({row["result_id"] for row in found}) == 2  # the same x is another result in another report
+
+
+@pytest.mark.parametrize(
+    "broken", [{"identifier": ["S1"]}, {"identifier": "S1"}, {"identifier": [{"value": 5}]}], ids=range(3)
+)
+def test_a_patient_that_is_none_spoils_no_result(rows, broken):
+    entries = [PATIENT | broken, observation(id="o1", subject={"reference": "Patient/p"}), observation(id="o2")]
+    assert [row["subject_id"] for row in rows(bundle(*entries), LAB)] == ["p", "S1"]
+
+
+def test_a_time_without_offset_is_told_with_the_mend(rows):
+    row = one(rows, effectiveDateTime="2025-01-01T08:30")
+    assert "effectiveDateTime" in row["_misread"] and "needs its offset" in row["_misread"]

@@ -299,3 +299,18 @@ def test_damaged_bytes_load_or_are_refused_but_never_break_the_reader(tmp_path_f
         assert refusal.message.startswith("lab/damaged.txt: ")
     else:
         assert sheet.table.num_rows >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (oru().replace("UNICODE UTF-8", "").replace("LABOR", "LABÖR"), "MSH-18 says nothing"),
+        (oru().replace("ORU^R01^ORU_R01", "ORU^R30^ORU_R30"), "holds 1 ORU^R30, no ORU^R01"),
+        (oru().split("\rOBX")[0] + "\r", "no message holds a result"),
+    ],
+    ids=["character set", "another event", "no OBX"],
+)
+def test_a_file_without_results_says_what_stands_in_the_way(rows, text, says):
+    with pytest.raises(Rejected) as refusal:
+        rows(text.encode("latin-1"), LAB)
+    assert refusal.value.rule == "no_results" and says in refusal.value.message, refusal.value.message

@@ -71,10 +71,10 @@ def test_subjects_are_not_guessed_from_a_subject_id(sheet, headings, name, is_re
         ("USUBJID,AGE,SEX\n", "clinical/people.csv", ["subjects", "lacks DOMAIN"]),
         (LAB.replace(",", ";"), "lab/lab_results.csv", ["delimiter ';'"]),
         (LAB.replace(",", "|"), "lab/lab_results.csv", ["delimiter '|'"]),
-        ("a,b\n1,2\n", "lab/lab_results.csv", ["USUBJID", "subject_id", "a, b"]),
+        ("a,b\n1,2\n", "lab/lab_results.csv", ["USUBJID", "subject_id", "2 cells"]),
         (LIS_TEXT.replace("Abnahme", "Datum"), "lab/lis_01.csv", ["source lis", "lacks Abnahme", "Datum"]),
         (LIS_TEXT.replace("Patient", "Pat"), "lab/lis_01.csv", ["source lis", "lacks Patient"]),
-        ("Study results\n" + LAB, "lab/lab_results.csv", ["Study results"]),
+        ("Study results\n" + LAB, "lab/lab_results.csv", ["is the heading line missing or not the first", "sher2 layout"]),
     ],
 )
 def test_a_table_of_no_layout_is_refused_with_the_nearest_one(sheet, content, name, says):
@@ -140,3 +140,46 @@ def test_a_sample_without_id_gets_one_from_laboratory_time_and_analyte(rows):
         LAB.replace("analyte,", "laboratory,analyte,").replace("S1,", "S1,LAB A,").replace("03-01", "03-01T08:00")
     )
     assert row["sample_id"] == "LAB A|2025-03-01T08:00:00Z|serum_her2"
+
+
+@pytest.mark.parametrize("name", ["labs.csv", "lab/labs.csv", "clinical/labs.csv", "imaging/2025/labs.csv"])
+def test_the_folder_of_a_source_is_a_default(rows, name):
+    source = {"name": "lis", "folder": "lab", "match": "labs*.csv", "record": "lab_results", "delimiter": ";", "decimal": ","}
+    source["columns"] = {"subject_id": "Pat", "analyte": "Test", "value": "Wert", "unit": "Einheit", "collected_at": "Tag"}
+    [row] = rows("Pat;Test;Wert;Einheit;Tag\nS1;42914-2;12,5;ng/mL;2025-01-01\n", name, sources=[source])
+    assert (row["subject_id"], row["value_number"]) == ("S1", "12.5")
+
+
+def test_a_source_of_another_folder_is_asked_only_where_nothing_else_fits(sheet):
+    source = {"name": "comma", "folder": "lab", "layout": "site", "decimal": ","}
+    content = "subject_id,analyte,value,unit,collected_at\nS1,42914-2,12.5,ng/mL,2025-01-01\n"
+    found = {folder: sheet(content, f"{folder}/labs.csv", sources=[source]) for folder in ("lab", "clinical")}
+    assert {folder: item.source for folder, item in found.items()} == {"lab": "comma", "clinical": "site"}
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "headings"),
+    [
+        ("USUBJID,LBTESTCD,LBORRES,LBORRESU,LBDTC\nS1,x,1,u,2025-01-01\n", "lab/lb.csv", ("USUBJID", "LBORRES", None)),
+        ("Subject_ID,Analyte,VALUE,unit,collected_at,sample_id\nS1,x,1,u,2025-01-01,A\n", "lab/labs.csv", ("Subject_ID", "VALUE", "sample_id")),
+    ],
+    ids=["sdtm", "site"],
+)  # fmt: skip
+def test_a_sheet_says_under_which_heading_of_the_file_a_column_stands(sheet, content, name, headings):
+    found = sheet(content, name).headings
+    assert tuple(found.get(column) for column in ("subject_id", "value", "sample_id")) == headings
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        ("PLANTED,JANE,F", "is the heading line missing"),
+        ("List of Dr PLANTED", "is the heading line missing"),
+        ("subject_id,HER2 IHC,Age at consent", "found subject_id, HER2 IHC, Age at consent"),
+    ],
+    ids=["a row of data", "a title", "headings"],
+)
+def test_a_first_line_that_may_name_a_person_is_not_quoted(rows, first, says):
+    with pytest.raises(Rejected) as refusal:
+        rows(f"{first}\nx,y,z\n", "clinical/list.csv")
+    assert says in refusal.value.message and "PLANTED" not in refusal.value.message

@@ -163,3 +163,10 @@ def test_damaged_bytes_load_or_are_refused_but_never_break_the_reader(tmp_path_f
         read(path, EDC, Study.model_validate({"sources": [SOURCE]}))
     except Rejected as refusal:
         assert refusal.message.startswith(EDC)
+
+
+@pytest.mark.parametrize("version", ["", "2.0", "x"])
+def test_a_version_that_is_none_is_refused_as_one(rows, version):
+    with pytest.raises(Rejected) as refusal:
+        rows(TWO.replace('ODMVersion="1.3.2"', f'ODMVersion="{version}"'), EDC, sources=[SOURCE])
+    assert refusal.value.rule == "version"

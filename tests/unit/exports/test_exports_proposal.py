@@ -8,7 +8,7 @@ import yaml
 from orchestration.errors import UserError
 from orchestration.exports import read
 from orchestration.exports.proposal import propose
-from orchestration.study import Ingest, Study
+from orchestration.study import Study
 from tests.unit.exports import writers
 
 GERMAN = (
@@ -25,7 +25,7 @@ def proposed(tmp_path):
     def of(content: bytes, name: str):
         path = tmp_path / name
         path.write_bytes(content)
-        text = propose(path, Ingest())
+        text = propose(path, Study())
         return text, yaml.safe_load(text)["sources"], path
 
     return of
@@ -88,3 +88,27 @@ def test_what_is_no_table_is_said_in_one_line(proposed, content, name, says):
     with pytest.raises(UserError) as error:
         proposed(content, name)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+TITLED = "Laboratory of the North\nas of: 2024-05-01, page 1\n\n"
+LABS = "subject_id;sample_id;analyte;value;unit;collected_at;Patientenname\nS1;A1;42914-2;12,5;ng/mL;13.03.2024 08:30;PLANTED, JANE\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [
+        (TITLED + LABS, {"heading_row": 3, "delimiter": ";"}),
+        ("sep=;\n" + LABS, {"heading_row": 2, "delimiter": ";"}),
+        (LABS.replace("\n", "\r"), {"delimiter": ";"}),
+        (LABS.replace(";", "\t").encode("utf-16"), {"delimiter": "\t", "encoding": "utf-16"}),
+        (LABS + "S2;A2;42914-2;13,5;ng/mL;14.03.2024;x\n", {"date_format": "%d.%m.%Y", "datetime_format": "%d.%m.%Y %H:%M"}),
+        (LABS.replace("13.03.2024 08:30", "03/13/2024 8:30 AM"), {"datetime_format": "%m/%d/%Y %I:%M %p"}),
+    ],
+    ids=["titles", "sep", "old line ends", "utf-16", "days and times", "half days"],
+)
+def test_tables_as_programs_save_them_are_proposed_and_read(proposed, content, written):
+    text, [entry], path = proposed(content if isinstance(content, bytes) else content.encode(), "labs.csv")
+    assert {key: entry.get(key) for key in written} == written
+    assert "Patientenname: holds names of people" in text and "PLANTED" not in text
+    [sheet] = read(path, "lab/labs.csv", Study.model_validate({"sources": [entry], "study": {"timezone": "Europe/Berlin"}}))
+    assert sheet.table["value_number"][0].as_py() == "12.5" and sheet.table["collected_at"][0].as_py() == "2024-03-13T07:30:00Z"
