@@ -457,21 +457,20 @@ def _run(record: str, frame: "_Frame", checks: list[Check], study: Study) -> _Ou
     """
     gx, definition = _engine()
     content = _suite(record)
-    suite = gx.ExpectationSuite(name=record, expectations=content["expectations"], meta=content["meta"])
+    # Great Expectations copies meta some 100 times for each expectation: while it judges, meta is a number
+    numbered = [item | {"meta": {"place": place}} for place, item in enumerate(content["expectations"])]
+    suite = gx.ExpectationSuite(name=record, expectations=numbered, meta=content["meta"])
     judged = _Distinct.of(frame, content["expectations"])
     data = judged.data()
     result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": 0}
     result = definition.get_batch({"dataframe": data}).validate(
         suite, result_format=result_format, expectation_parameters=_parameters(study)
     )
-    by_rule = {
-        (item["type"], json.dumps(item["meta"], sort_keys=True)): check
-        for item, check in zip(content["expectations"], checks, strict=True)
-    }
+    missed = dict(enumerate(checks))
     hits = []
     for item in result.results:
         config = item.expectation_config
-        check = by_rule.pop((config.type, json.dumps(dict(config.meta), sort_keys=True)))
+        check = missed.pop(config.meta["place"])
         where = f"expectations/{record}.json: {check.rule} on {check.column}"
         if _crashed(item.exception_info) or "element_count" not in item.result:
             raise BrokenExpectation(f"{where} could not be evaluated: {item.exception_info}")
@@ -485,10 +484,13 @@ def _run(record: str, frame: "_Frame", checks: list[Check], study: Study) -> _Ou
         for values in [key for key, value in outcome.items() if isinstance(value, list)]:
             outcome.pop(values)  # documents carry counts, never values
         hits.append((check, evaluated, positions))
-    if by_rule:
-        missed = ", ".join(sorted(check.rule for check in by_rule.values()))
-        raise BrokenExpectation(f"expectations/{record}.json: not evaluated: {missed}")
-    return _Outcome(result.to_json_dict(), hits)
+    if missed:
+        rules = ", ".join(sorted(check.rule for check in missed.values()))
+        raise BrokenExpectation(f"expectations/{record}.json: not evaluated: {rules}")
+    document = result.to_json_dict()
+    for config in (item["expectation_config"] for item in document["results"]):
+        config["meta"] = content["expectations"][config["meta"]["place"]]["meta"]
+    return _Outcome(document, hits)
 
 
 def _in_rows(outcome: dict, rows: int, evaluated: int, unexpected: int) -> dict:

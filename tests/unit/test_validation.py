@@ -310,6 +310,13 @@ def test_every_expectation_says_rule_category_owner_and_mend(record):
         assert check["rule"].isidentifier() and check["owner"] and check["mend"].endswith(".")
 
 
+def test_documents_hold_the_words_of_the_suite_and_no_values():
+    [document] = validate("lab_results", table("lab_results", GOOD["lab_results"] | {"value": "many"}), Study()).documents
+    told = [item["expectation_config"]["meta"]["mend"] for item in document["results"]]
+    assert sorted(told) == sorted(check["mend"] for check in suites()["lab_results"])
+    assert "many" not in json.dumps(document)
+
+
 def test_suites_are_read_without_great_expectations():
     import subprocess
     import sys
