@@ -85,11 +85,13 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def machine_line(machine: dict) -> str:
+    is_busy = machine["load_before"] > machine["cores"] / 2
     return (
         f"Measured on {machine['measured_on']}, code {machine['code']}:"
         f" {machine['cores']} cores ({machine['machine']}), {machine['memory_gib']:.0f} GiB,"
         f" Python {machine['python']}, DuckDB {machine['duckdb']};"
         f" load before the start {machine['load_before']:.1f}."
+        f"{' The machine was busy: wall times and ratios of them say nothing, CPU seconds are too high.' * is_busy}"
     )
 
 
