@@ -8,7 +8,7 @@ import pytest
 from orchestration.settings import DBT_PROJECT, REPOSITORY
 from orchestration.study import Study, load_study
 
-LOCKS = ("requirements.lock", "requirements.spark.lock", "requirements.bootstrap.lock")
+LOCKS = ("requirements.lock", "requirements.spark.lock", "requirements.bootstrap.lock", "deploy/requirements.lock")
 PURE_ROOMS = ("exports", "efficacy", "report", "simulate")
 
 
