@@ -32,6 +32,12 @@ _ADSL = Dataset(
         Variable("EFFFL", "Efficacy (Treated, HER2-Low) Pop. Flag", yes_no("dim_subject.in_efficacy")),
         Variable("RESPFL", "Response-Evaluable Population Flag", yes_no("dim_subject.in_response_evaluable")),
         Variable("TRTSDT", "Date of First Exposure to Treatment", "dim_subject.first_dose_on", "date"),
+        Variable(
+            "TRTSDTF",
+            "Date of First Exposure Imput. Flag",
+            "case when dim_subject.is_first_dose_imputed then"
+            " case length(int_subject_timeline.first_dose_text) when 7 then 'D' else 'M' end end",
+        ),
         Variable("TRTEDT", "Date of Last Exposure to Treatment", "dim_subject.last_dose_on", "date"),
         Variable(
             "TRTDURD",

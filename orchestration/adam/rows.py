@@ -46,6 +46,8 @@ cross join protocol
 cross join intermediate.int_data_cutoff as int_data_cutoff
 inner join intermediate.int_study_status as int_study_status
     on dim_subject.subject_id = int_study_status.subject_id
+inner join intermediate.int_subject_timeline as int_subject_timeline
+    on dim_subject.subject_id = int_subject_timeline.subject_id
 left join intermediate.int_deaths as int_deaths on dim_subject.subject_id = int_deaths.subject_id
 """
 
@@ -422,8 +424,13 @@ ADTTE = f"""
         end as source_variable,
         case when source_variable = 'ADT' then 'ADRS' when source_variable is not null then 'ADSL' end as source_domain,
         case when source_variable = 'ADT' then ends.ASEQ end as source_no,
-        case source_variable when 'ADT' then ends.ADTF when 'DTHDT' then adsl.DTHDTF end as end_flag,
-        case when times.endpoint in ('DOR', 'DOR_UNCONFIRMED') then starts.ADTF end as start_flag
+        case source_variable
+            when 'ADT' then ends.ADTF when 'DTHDT' then adsl.DTHDTF when 'TRTSDT' then adsl.TRTSDTF
+        end as end_flag,
+        case
+            when times.endpoint in ('DOR', 'DOR_UNCONFIRMED') then starts.ADTF
+            when adsl.TRTSDT = times.start_on then adsl.TRTSDTF
+        end as start_flag
     from marts.fct_time_to_event as times
     inner join adsl on times.subject_id = adsl.USUBJID
     inner join evaluators on times.evaluator = evaluators.evaluator

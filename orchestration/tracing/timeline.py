@@ -26,9 +26,23 @@ class Timeline:
             return Fact(f"start {timeline.start_on}: enrolment", values, rows)
         doses = self._tables.rows("intermediate.int_doses", dosed_on=timeline.first_dose_on)
         drugs = sorted({dose.treatment for dose in doses})
-        given = self._tables.staged("exposures", start_on=timeline.first_dose_on)
-        rows = [row for row in given if row.treatment in drugs]
-        return Fact(f"start {timeline.start_on}: first dose of {', '.join(drugs)}", values, keys("exposures", rows))
+        how = ""
+        if timeline.is_first_dose_imputed:
+            values |= {"is_imputed": True}
+            how = f", completed from {timeline.first_dose_text}"
+        moved = next((dose.moved_because for dose in doses if dose.moved_because), None)
+        how += f", {moved}" if moved else ""
+        told = f"start {timeline.start_on}: first dose of {', '.join(drugs)}{how}"
+        return Fact(told, values, keys("exposures", doses), self._stated_on(timeline.first_dose_on) if moved else [])
+
+    def _stated_on(self, day) -> list[Fact]:
+        """What other records say of the day to which an imputed first dose was moved."""
+        stated = [
+            Fact(f"{seen.record}.{seen.field} {day}", rows=keys(seen.record, self._rows_of(seen)))
+            for seen in self._tables.rows("intermediate.int_subject_dates", on_date=day)
+            if seen.record in {"subjects", "visits", "lab_results", "tumor_identifications", "dispositions"}
+        ]
+        return [fact for fact in stated if fact.rows]
 
     def why_untreated(self) -> list[Fact]:
         """What was given and does not count as a dose of study drug, and what became of the subject."""
@@ -86,7 +100,10 @@ class Timeline:
         """Rows behind a row of int_subject_dates, those whose partial date means the full day of its visit included."""
         if seen.record == "subjects":
             return self._tables.staged("subjects", field=seen.field)
-        rows = self._tables.staged(seen.record)
+        if seen.record == "exposures":  # where a partial start was completed
+            rows = self._tables.rows("intermediate.int_exposures")
+        else:
+            rows = self._tables.staged(seen.record)
         if not seen.record.startswith("tumor_"):
             return [row for row in rows if getattr(row, seen.field) == seen.on_date]
         completed = {

@@ -2,9 +2,10 @@
 
 Written from the text of the rules, lesion by lesion and day by day, and not from the models; it shares no code with
 them and is slow. It reads the canonical rows of one subject (dicts, as tests/dbt/recist_rows.py collects them) with full
-dates and one first dose, and counts days from that dose (day 0). What is listed for review is not its matter.
+dates but for the one dose, and counts days from that dose (day 0). What is listed for review is not its matter.
 """
 
+import calendar
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,6 +24,31 @@ LENGTHS = {None: Decimal(1), "mm": Decimal(1), "cm": Decimal(10)}
 
 def worst(codes: list[str]) -> str:
     return max(codes, key=WORST_LAST.index)
+
+
+# --- the first dose ---------------------------------------------------------------------------------------------------
+
+
+def first_dose(rows: dict[str, list[dict]], study: Study) -> date:
+    """The day of the one dose; known by month only, the day of dates.impute_day in the order that the month allows."""
+    (dose,) = rows["exposures"]
+    if len(dose["start_on"]) == 10:
+        return date.fromisoformat(dose["start_on"])
+    year, month = map(int, dose["start_on"].split("-"))
+    days = [date(year, month, day) for day in range(1, calendar.monthrange(year, month)[1] + 1)]
+    imputed = {"first": days[0], "mid": days[14], "last": days[-1]}[study.dates.impute_day]
+    for end in (dose.get("end_on"), rows["subjects"][0].get("death_on")):
+        if end and date.fromisoformat(end) >= days[0]:
+            days = [day for day in days if day <= date.fromisoformat(end)]
+    scans = defaultdict(list)
+    for row in rows["tumor_identifications"]:
+        if row["role"] != "NEW":
+            scans[row.get("evaluator"), row.get("reader")].append(date.fromisoformat(row["identified_on"]))
+    before = [min(found) for found in scans.values()]
+    if enrolled := rows["subjects"][0].get("enrolled_on"):
+        before.append(date.fromisoformat(enrolled))
+    earliest = max([day for day in before if day in days], default=days[0])
+    return max(earliest, min(imputed, days[-1]))
 
 
 # --- from lesions to the response at a visit --------------------------------------------------------------------------

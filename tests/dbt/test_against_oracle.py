@@ -6,7 +6,7 @@ lesions, therapies, deaths and exits. A difference is a fault of one of the two:
 
 import random
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -15,6 +15,7 @@ from tests.dbt import oracle
 from tests.dbt.recist_rows import FIRST_DOSE, Rows, on
 
 LAST_DAY = 1200  # of the data: a contact with somebody else
+DATES = {"identified_on", "assessed_on", "started_on", "start_on", "occurred_on", "death_on"}
 
 PROTOCOLS = {
     "as it stands": {},
@@ -23,11 +24,13 @@ PROTOCOLS = {
             "confirm_accept_sd": True, "confirm_max_ne": 2, "min_sd_days": 35, "duration_window_days": 0,
             "basis": "reported", "stop_at_new_therapy": False, "clinical_benefit_days": 84,
         },
+        "dates": {"impute_day": "mid"},
         "endpoints": {"pfs": {"rules": "ema", "max_missed": 1}},
         "visits": {"imaging": {"window_days": 10, "schedule": [{"every_weeks": 8}]}},
     },
     "strict": {
         "study": {"data_cutoff": on(300)},
+        "dates": {"impute_day": "last"},
         "response": {
             "confirm_days": 14, "confirm_max_ne": 0, "min_sd_days": 42, "duration_window_days": 3, "basis": "derived",
             "carry_partial_response": True, "disease_after_cr": "pd", "baseline_outside_window": "exclude",
@@ -223,12 +226,31 @@ class Lesions:
             self.rows.reported(self.name, on(day), status, "NEWLPROG", **columns, **named)
 
 
+def blur_first_dose(rows: Rows, name: str, draw: random.Random) -> None:
+    """The first dose is known by its month only, and everything else lies some days later in it."""
+    days = timedelta(days=draw.randint(0, 30))
+    for found in rows.records.values():
+        for row in found:
+            if row["subject_id"] == name:
+                for column in DATES & row.keys():
+                    row[column] = row[column] and str(date.fromisoformat(row[column]) + days)
+    dose = rows.records["exposures"][-1]
+    assert dose["subject_id"] == name
+    if draw.random() < 0.3:
+        dose["end_on"] = dose["start_on"]
+    if draw.random() < 0.3:
+        rows.records["subjects"][-1]["enrolled_on"] = str(date.fromisoformat(dose["start_on"]) - timedelta(days=3))
+    dose["start_on"] = dose["start_on"][:7]
+
+
 def generate(seed: str, subjects: int) -> Rows:
     """So many subjects with responses, as many with lesions, the same ones every time."""
     draw, rows = random.Random(seed), Rows()
     for number in range(subjects):
         responses(rows, f"R{number}", draw)
         Lesions(rows, f"L{number}", draw)
+        if number % 5 == 0:
+            blur_first_dose(rows, f"L{number}", draw)
     rows.add("subjects", "last date")
     rows.add("survival_status", "last date", status="ALIVE", assessed_on=on(LAST_DAY))
     for row in rows.records["tumor_responses"]:  # codes as the reader folds them
@@ -240,6 +262,8 @@ class Expected:
     """What the rules written once more say of a subject by one evaluator."""
 
     def __init__(self, rows: dict[str, list[dict]], evaluator: str, study: Study):
+        self.first_dose = oracle.first_dose(rows, study)
+        self.shift = (self.first_dose - FIRST_DOSE).days
         last_day = str(study.study.data_cutoff or on(LAST_DAY))
         columns = ("identified_on", "assessed_on", "started_on", "occurred_on", "death_on")
         rows = {
@@ -248,7 +272,7 @@ class Expected:
         }
         seen = [
             visit
-            for visit in oracle.visits_of(rows, FIRST_DOSE, study.response.assessment_window_days)
+            for visit in oracle.visits_of(rows, self.first_dose, study.response.assessment_window_days)
             if visit.evaluator == evaluator
         ]
         readers = {visit.reader: [] for visit in seen}
@@ -262,9 +286,13 @@ class Expected:
         self.best = oracle.best_responses(self.sequence, self.course.therapy, study)
         self.endpoints = oracle.endpoints(self.sequence, self.course, study)
 
+    def on(self, day: int | None) -> int | None:
+        """Days from the calendar's own first day, as the marts are asked."""
+        return None if day is None else day + self.shift
+
     def _course(self, rows: dict[str, list[dict]], study: Study) -> oracle.Course:
         def day(when) -> int:
-            return (date.fromisoformat(str(when)) - FIRST_DOSE).days
+            return (date.fromisoformat(str(when)) - self.first_dose).days
 
         deaths = [day(row["death_on"]) for row in rows["subjects"] if row.get("death_on")]
         therapies = [day(row["started_on"]) for row in rows["therapies"] if day(row["started_on"]) > 0]
@@ -275,16 +303,18 @@ class Expected:
             for record, column in (
                 ("tumor_identifications", "identified_on"), ("tumor_measurements", "assessed_on"),
                 ("tumor_responses", "assessed_on"), ("survival_status", "assessed_on"),
-                ("dispositions", "occurred_on"), ("therapies", "started_on"), ("exposures", "start_on"),
+                ("dispositions", "occurred_on"), ("therapies", "started_on"), ("exposures", "end_on"),
+                ("subjects", "enrolled_on"),
             )
             for row in rows[record]
+            if row.get(column)
         ]  # fmt: skip
         return oracle.Course(
             cutoff=day(study.study.data_cutoff or on(LAST_DAY)),
             death=min(deaths, default=None),
             therapy=min(therapies, default=None),
             exit=min(exits, default=None),
-            last_alive=max(alive),
+            last_alive=max(alive, default=0),
             lacks_baseline=self._lacks_baseline(study),
         )
 
@@ -318,10 +348,10 @@ def compared_responses(warehouse, expected) -> tuple[dict, dict]:
     found = warehouse.rows(f"""
         select subject_id, evaluator, reader, coalesce(visit_name, ''), assessed_on - date '{FIRST_DOSE}',
             derived_response, reported_response, overall_response, is_accepted
-        from marts.fct_response where assessed_on > date '{FIRST_DOSE}'
+        from marts.fct_response where study_day > 1
     """)
     theirs = {
-        (*key, read.visit.reader, read.visit.name, read.day): (
+        (*key, read.visit.reader, read.visit.name, subject.on(read.day)): (
             read.derived, read.reported, read.overall, read in subject.accepted,
         )
         for key, subject in expected.items()
@@ -340,9 +370,10 @@ def compared_best(warehouse, expected) -> tuple[dict, dict]:
     """)
     theirs = {
         key: (
-            *subject.best["best"], *subject.best["confirmed"], subject.best["first_response"],
-            subject.best["first_confirmed_response"], subject.best["has_disease_control"],
-            subject.best["has_clinical_benefit"],
+            subject.best["best"][0], subject.on(subject.best["best"][1]),
+            subject.best["confirmed"][0], subject.on(subject.best["confirmed"][1]),
+            subject.on(subject.best["first_response"]), subject.on(subject.best["first_confirmed_response"]),
+            subject.best["has_disease_control"], subject.best["has_clinical_benefit"],
         )
         for key, subject in expected.items()
     }  # fmt: skip
@@ -355,7 +386,11 @@ def compared_times(warehouse, expected) -> tuple[dict, dict]:
             coalesce(event_description, censoring_reason)
         from marts.fct_time_to_event
     """)
-    theirs = {(*key, endpoint): row for key, subject in expected.items() for endpoint, row in subject.endpoints.items()}
+    theirs = {
+        (*key, endpoint): (subject.on(start), subject.on(end), *why)
+        for key, subject in expected.items()
+        for endpoint, (start, end, *why) in subject.endpoints.items()
+    }
     return {tuple(row[:3]): tuple(row[3:]) for row in found}, theirs
 
 
@@ -371,6 +406,14 @@ def held(request, build_warehouse):
     study = Study.model_validate(PROTOCOLS[request.param])
     rows = generate(request.param, 500)
     return build_warehouse(rows.records, study, checks=()), expected_of(rows, study)
+
+
+def test_every_first_dose_agrees(held):
+    warehouse, expected = held
+    ours = dict(warehouse.rows("select subject_id, first_dose_on from marts.dim_subject where in_treated"))
+    theirs = {name: subject.first_dose for (name, _), subject in expected.items()}
+    assert differences(ours, theirs)[:3] == []
+    assert sum(day != FIRST_DOSE for day in ours.values()) >= 20
 
 
 @pytest.mark.parametrize("compared", [compared_responses, compared_best, compared_times])

@@ -21,16 +21,19 @@ NAMES = [dataset.name.lower() for dataset in DATASETS]
 # Two subjects of our own beside the simulated ones. P-1: a scan with a partial date, one target not measured, an
 # uncertain day of death, a value below the limit, and an independent assessor with two readers of whom one is accepted.
 # P-2: never treated. P-3: a target measured only before the baseline visit, a node, two targets that merge, and a loss.
+# P-4: a first dose known by its month only, that of enrolment.
 OWN_SUBJECTS = {
     "clinical/subjects.csv": """subject_id,site_id,age_years,sex,regimen,enrolled_on,death_on,ihc_score,ish_status
 P-1,099,61,F,Trastuzumab deruxtecan,2023-01-02,2023-06,2+,NEGATIVE
 P-2,099,58,F,Trastuzumab deruxtecan,2023-01-03,,2+,NEGATIVE
 P-3,099,49,F,Trastuzumab deruxtecan,2023-01-04,,2+,NEGATIVE
+P-4,099,44,F,Trastuzumab deruxtecan,2023-01-05,,2+,NEGATIVE
 """,
     "clinical/exposures.csv": """subject_id,treatment,dose,dose_unit,start_on
 P-1,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-10
 P-3,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-10
 P-3,TRASTUZUMAB DERUXTECAN,300,mg,2023-01-31
+P-4,TRASTUZUMAB DERUXTECAN,300,mg,2023-01
 """,
     "clinical/dispositions.csv": """subject_id,category,term,occurred_on
 P-3,DISPOSITION EVENT,LOST TO FOLLOW-UP,2023-03-20
@@ -490,6 +493,16 @@ def test_imputed_dates_are_flagged_wherever_they_are_used(folder):
     assert (progression["ADTF"], progression["CNSDTDSC"]) == ("D", "last adequate assessment")
     (response,) = records(folder, "adtte", "P-1", "RSDU")
     assert (response["STARTDT"], response["STARTDTF"], response["ADY"]) == (dt.date(2023, 2, 1), "D", 23)
+
+
+def test_an_imputed_first_dose_is_flagged_and_not_before_enrolment(folder):
+    flags = {row["USUBJID"]: (row["TRTSDT"], row["TRTSDTF"]) for row in rows_of(folder, "adsl")}
+    assert flags["P-4"] == (dt.date(2023, 1, 5), "D") and flags["P-1"] == (dt.date(2023, 1, 10), None)
+    (progression,) = records(folder, "adtte", "P-4", "PFS")
+    assert (progression["STARTDT"], progression["STARTDTF"]) == (dt.date(2023, 1, 5), "D")
+    assert (progression["ADT"], progression["ADTF"], progression["SRCVAR"]) == (dt.date(2023, 1, 5), "D", "TRTSDT")
+    (unflagged,) = records(folder, "adtte", "P-1", "PFS")
+    assert unflagged["STARTDTF"] is None
 
 
 def test_a_value_below_the_limit_keeps_what_was_reported_beside_what_is_analysed(folder):

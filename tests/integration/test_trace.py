@@ -346,6 +346,7 @@ def corners(tmp_path_factory) -> Home:
     home = make_home(tmp_path_factory.mktemp("corners"), {"study": {"drugs": ["T-DXD"], "data_cutoff": on(500)}})
     subjects = (
         "MISSED", "DATED BACK", "SPLIT", "MERGED", "NO BASELINE", "PARTIAL", "NODE", "RESENT", "READERS", "MONTH", "TWICE",
+        "DOSE BY MONTH",
     )  # fmt: skip
     odd = ("NO DOSE", "OTHER DRUG", "SCREENED")
     others = [name for name in subjects if name not in {"NO BASELINE", "READERS"}]
@@ -367,7 +368,11 @@ def corners(tmp_path_factory) -> Home:
     home.drop(
         "clinical/exposures.csv",
         table(
-            *({"subject_id": name, "treatment": "T-DXd", "dose": "5.4", "start_on": on(0)} for name in subjects),
+            *(
+                {"subject_id": name, "treatment": "T-DXd", "dose": "5.4"}
+                | {"start_on": "2024-12" if name == "DOSE BY MONTH" else on(0)}
+                for name in subjects
+            ),
             {"subject_id": "NO DOSE", "treatment": "T-DXd", "dose": "0", "start_on": on(0)},
             {"subject_id": "OTHER DRUG", "treatment": "CAPECITABINE", "start_on": on(0)},
         ),
@@ -458,6 +463,10 @@ def corners(tmp_path_factory) -> Home:
         ("NODE", "DOR_UNCONFIRMED", "target CR: all 2 gone (nodes below 10 mm), sum 6.0 mm"),
         ("NODE", "DOR_UNCONFIRMED", "N1 (LYMPH NODE, node): 6.0 mm (LPERP)"),
         ("NODE", "DOR_UNCONFIRMED", "T1 (LIVER): 0.0 mm (ABSENT)"),
+        ("DOSE BY MONTH", "PFS", "start 2024-12-29: first dose of T-DXD, completed from 2024-12, not before the baseline"
+                                 " scan clinical/exposures.csv, row 12"),
+        ("DOSE BY MONTH", "PFS", "tumor_identifications.identified_on 2024-12-29 imaging/tumor_identifications.csv, row"),
+        ("DOSE BY MONTH", "OS", "exposures.start_on, rows 1"),
         ("RESENT", "PFS", "value=31"),
         ("MONTH", "OS", "tumor_measurements.assessed_on, rows 1"),
         ("NODE", "PFS", "treatment or study ended on 2025-03-02: ADVERSE EVENT"),

@@ -81,3 +81,22 @@ select
     'info' as severity
 from imputed
 group by subject_id, record, field
+
+union all
+select
+    'first_dose_imputed' as kind,
+    timeline.subject_id,
+    concat(
+        'exposures.start_on ', timeline.first_dose_text, ': ', {{ as_text('timeline.first_dose_on') }},
+        ' is taken as the first dose (dates.impute_day = {{ var('dates')['impute_day'] }}',
+        case when min(doses.moved_because) is not null then concat(', but ', min(doses.moved_because)) else '' end, ')'
+    ) as detail,
+    'warning' as severity
+from {{ ref('int_subject_timeline') }} as timeline
+inner join {{ ref('int_doses') }} as doses
+    on
+        timeline.subject_id = doses.subject_id
+        and timeline.first_dose_on = doses.dosed_on
+        and timeline.first_dose_text = doses.dosed_on_text
+where timeline.is_first_dose_imputed
+group by timeline.subject_id, timeline.first_dose_text, timeline.first_dose_on

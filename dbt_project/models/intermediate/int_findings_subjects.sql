@@ -27,7 +27,7 @@ select
         ' different ways, all are kept'
     ) as detail,
     'warning' as severity
-from {{ ref('stg_exposures') }}
+from {{ ref('int_exposures') }}
 where has_conflict
 group by subject_id, treatment, start_on
 

@@ -2,8 +2,8 @@
 {% set dated = [
     ('subjects', 'stg_subjects', 'enrolled_on', 'true'),
     ('subjects', 'stg_subjects', 'death_on', 'false'),
-    ('exposures', 'stg_exposures', 'start_on', 'true'),
-    ('exposures', 'stg_exposures', 'end_on', 'true'),
+    ('exposures', 'int_exposures', 'start_on', 'true'),
+    ('exposures', 'int_exposures', 'end_on', 'true'),
     ('visits', 'stg_visits', 'visit_on', 'true'),
     ('lab_results', 'stg_lab_results', 'collected_on', 'true'),
     ('dispositions', 'stg_dispositions', 'occurred_on', 'not is_death'),

@@ -3,6 +3,8 @@ with doses as (
     select
         subject_id,
         first_dose_on,
+        -- of texts that mean the same day, the most complete
+        max(case when dosed_on = first_dose_on then dosed_on_text end) as first_dose_text,
         min(case when dosed_on = first_dose_on then started_at end) as first_dose_at,
         max(last_dosed_on) as last_dose_on
     from (
@@ -64,9 +66,16 @@ timeline as (
     select
         subjects.subject_id,
         doses.first_dose_on,
+        doses.first_dose_text,
+        coalesce(not {{ is_full_date('doses.first_dose_text') }}, false) as is_first_dose_imputed,
         doses.first_dose_at,
         doses.last_dose_on,
-        coalesce(subjects.enrolled_on, milestones.enrolled_on) as enrolled_on,
+        -- an imputed enrolment is not after the first dose, as far as its month or year allows
+        case
+            when subjects.is_enrolled_on_imputed and subjects.enrolled_earliest_on <= doses.first_dose_on
+                then least(subjects.enrolled_on, doses.first_dose_on)
+            else coalesce(subjects.enrolled_on, milestones.enrolled_on)
+        end as enrolled_on,
         -- an imputed death is not before the last day known alive, as far as its month or year allows
         case
             when deaths.is_imputed

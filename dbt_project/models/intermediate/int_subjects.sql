@@ -11,6 +11,7 @@ select
     subjects.hormone_receptor_status,
     timeline.enrolled_on,
     timeline.first_dose_on,
+    timeline.is_first_dose_imputed,
     timeline.last_dose_on,
     timeline.death_on,
     timeline.last_alive_on,

@@ -11,6 +11,7 @@ select
     subjects.hormone_receptor_status,
     subjects.enrolled_on,
     subjects.first_dose_on,
+    subjects.is_first_dose_imputed,
     subjects.last_dose_on,
     subjects.death_on,
     subjects.last_alive_on,

@@ -20,6 +20,7 @@ select
     sex,
     regimen,
     {{ imputed_date('enrolled_on') }} as enrolled_on,
+    {{ earliest_date('enrolled_on') }} as enrolled_earliest_on,
     coalesce(not {{ is_full_date('enrolled_on') }}, false) as is_enrolled_on_imputed,
     {{ imputed_date('death_on') }} as death_on,
     {{ latest_date('death_on') }} as death_latest_on,
