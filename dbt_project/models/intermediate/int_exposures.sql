@@ -74,7 +74,7 @@ preceding as (
     where full_on is not null
     group by subject_id, evaluator, reader
     union all
-    select visits.subject_id, visits.on_date, concat('visit ', windows.visit_name) as what
+    select visits.subject_id, visits.on_date, concat_ws('', 'visit ', windows.visit_name) as what
     from (
         select subject_id, visit_name, visit_on as on_date
         from {{ ref('stg_visits') }}
@@ -132,7 +132,7 @@ select
     exposures.start_on_text,
     exposures.is_start_on_imputed,
     case
-        when meant.start_on > meant.imputed_on then concat('not before the ', meant.what)
+        when meant.start_on > meant.imputed_on then concat_ws('', 'not before the ', meant.what)
         when meant.start_on < meant.imputed_on then 'not after the end of the dose or the death'
     end as moved_because,
     exposures.started_at,

@@ -86,10 +86,10 @@ union all
 select
     'first_dose_imputed' as kind,
     timeline.subject_id,
-    concat(
-        'exposures.start_on ', timeline.first_dose_text, ': ', {{ as_text('timeline.first_dose_on') }},
+    concat_ws(
+        '', 'exposures.start_on ', timeline.first_dose_text, ': ', {{ as_text('timeline.first_dose_on') }},
         ' is taken as the first dose (dates.impute_day = {{ var('dates')['impute_day'] }}',
-        case when min(doses.moved_because) is not null then concat(', but ', min(doses.moved_because)) else '' end, ')'
+        case when min(doses.moved_because) is not null then ', but ' end, min(doses.moved_because), ')'
     ) as detail,
     'warning' as severity
 from {{ ref('int_subject_timeline') }} as timeline
