@@ -547,10 +547,11 @@ def planned_days(study: Study) -> list[int]:
     return days
 
 
-def last_day_that_counts(adequate: int | None, study: Study) -> int:
-    """Last day on which an event does not follow too many missed assessments."""
-    planned = planned_days(study)
-    nearest = min(range(len(planned)), key=lambda place: (abs(planned[place] - (adequate or 0)), -planned[place]))
+def last_day_that_counts(start: int, adequate: int | None, study: Study) -> int:
+    """Last day on which an event does not follow too many missed assessments, planned from the start on."""
+    planned = [start + day for day in planned_days(study)]
+    last = start if adequate is None else adequate
+    nearest = min(range(len(planned)), key=lambda place: (abs(planned[place] - last), -planned[place]))
     return planned[nearest + study.endpoints.pfs.max_missed] + study.visits.imaging.window_days
 
 
@@ -559,6 +560,7 @@ class Course:
     """What else happened to a subject, in days from the first dose."""
 
     cutoff: int
+    start: int = 0
     death: int | None = None
     therapy: int | None = None
     exit: tuple[int, str] | None = None
@@ -570,7 +572,7 @@ def progression_free_survival(sequence: Sequence, course: Course, rules: str, st
     """Day of the end, whether it is an event, and why."""
     is_fda = rules == "fda"
     if is_fda and course.lacks_baseline:
-        return 0, False, "no baseline assessment"
+        return course.start, False, "no baseline assessment"
     progression = min((day for day, code in sequence if code == "PD"), default=None)
     events = [day for day in (progression, course.death) if day is not None]
     event = min(events, default=None)
@@ -578,12 +580,13 @@ def progression_free_survival(sequence: Sequence, course: Course, rules: str, st
     adequate = max(
         (day for day, code in sequence if code != "NE" and day <= cut and (event is None or day < event)), default=None
     )
+    censored = course.start if adequate is None else adequate
     if event is not None and event <= cut:
-        if not is_fda or event <= last_day_that_counts(adequate, study):
+        if not is_fda or event <= last_day_that_counts(course.start, adequate, study):
             return event, True, "progressive disease" if event == progression else "death"
         words = {1: "one", 2: "two", 3: "three"}.get(study.endpoints.pfs.max_missed, study.endpoints.pfs.max_missed)
-        return adequate or 0, False, f"{words} or more missed assessments before the event"
-    left = course.exit if course.exit and course.exit[0] >= (adequate or 0) else None
+        return censored, False, f"{words} or more missed assessments before the event"
+    left = course.exit if course.exit and course.exit[0] >= censored else None
     declared = study.study.data_cutoff is not None
     reasons = [(cut, 2, "data cut-off" if declared else "ongoing at the last date in the data")]
     if is_fda and course.therapy is not None:
@@ -591,7 +594,7 @@ def progression_free_survival(sequence: Sequence, course: Course, rules: str, st
     if left:
         reasons.append((left[0], 1, left[1]))
     reason = min(reasons)[2]
-    return adequate or 0, False, reason if adequate else f"no adequate assessment after start; {reason}"
+    return censored, False, reason if adequate else f"no adequate assessment after start; {reason}"
 
 
 def endpoints(sequence: Sequence, course: Course, study: Study) -> dict[str, tuple]:
@@ -600,12 +603,16 @@ def endpoints(sequence: Sequence, course: Course, study: Study) -> dict[str, tup
     other = "ema" if primary == "fda" else "fda"
     best = best_responses(sequence, course.therapy, study)
     pfs = progression_free_survival(sequence, course, primary, study)
-    found = {"PFS": (0, *pfs), "PFS_OTHER_RULES": (0, *progression_free_survival(sequence, course, other, study))}
+    start = course.start
+    found = {
+        "PFS": (start, *pfs),
+        "PFS_OTHER_RULES": (start, *progression_free_survival(sequence, course, other, study)),
+    }
     if course.death is not None:
-        found["OS"] = (0, course.death, True, "death")
+        found["OS"] = (start, course.death, True, "death")
     else:
         left = course.exit if course.exit and course.exit[0] >= course.last_alive else None
-        found["OS"] = (0, course.last_alive, False, left[1] if left else "alive at the last contact")
+        found["OS"] = (start, course.last_alive, False, left[1] if left else "alive at the last contact")
     first, confirmed = best["first_response"], best["first_confirmed_response"]
     if first is not None:
         found["DOR_UNCONFIRMED"] = (first, *pfs)
@@ -614,5 +621,5 @@ def endpoints(sequence: Sequence, course: Course, study: Study) -> dict[str, tup
     reported = confirmed if study.response.confirm_days else first
     if reported is not None:
         words = "confirmed response" if study.response.confirm_days else "response"
-        found["TTR"] = (0, reported, True, words)
-    return {name: (start, max(start, end), event, why) for name, (start, end, event, why) in found.items()}
+        found["TTR"] = (start, reported, True, words)
+    return {name: (begin, max(begin, end), event, why) for name, (begin, end, event, why) in found.items()}

@@ -15,7 +15,7 @@ from tests.dbt import oracle
 from tests.dbt.recist_rows import FIRST_DOSE, Rows, on
 
 LAST_DAY = 1200  # of the data: a contact with somebody else
-DATES = {"identified_on", "assessed_on", "started_on", "start_on", "occurred_on", "death_on"}
+DATES = {"identified_on", "assessed_on", "started_on", "start_on", "occurred_on", "enrolled_on", "death_on"}
 
 PROTOCOLS = {
     "as it stands": {},
@@ -25,7 +25,7 @@ PROTOCOLS = {
             "basis": "reported", "stop_at_new_therapy": False, "clinical_benefit_days": 84,
         },
         "dates": {"impute_day": "mid"},
-        "endpoints": {"pfs": {"rules": "ema", "max_missed": 1}},
+        "endpoints": {"start": "enrolment", "pfs": {"rules": "ema", "max_missed": 1}},
         "visits": {"imaging": {"window_days": 10, "schedule": [{"every_weeks": 8}]}},
     },
     "strict": {
@@ -49,7 +49,9 @@ PROTOCOLS = {
 
 
 def course(rows: Rows, name: str, draw: random.Random) -> None:
-    """Death, new therapy, departure and the last contact of a subject, on some days or not at all."""
+    """Enrolment, death, new therapy, departure and last contact of a subject, on some days or not at all."""
+    if draw.random() < 0.4:
+        rows.records["subjects"][-1]["enrolled_on"] = on(-draw.randint(0, 20))
     if draw.random() < 0.35:
         rows.records["subjects"][-1]["death_on"] = on(draw.randint(1, 500))
     if draw.random() < 0.35:
@@ -238,8 +240,6 @@ def blur_first_dose(rows: Rows, name: str, draw: random.Random) -> None:
     assert dose["subject_id"] == name
     if draw.random() < 0.3:
         dose["end_on"] = dose["start_on"]
-    if draw.random() < 0.3:
-        rows.records["subjects"][-1]["enrolled_on"] = str(date.fromisoformat(dose["start_on"]) - timedelta(days=3))
     dose["start_on"] = dose["start_on"][:7]
 
 
@@ -309,7 +309,9 @@ class Expected:
             for row in rows[record]
             if row.get(column)
         ]  # fmt: skip
+        enrolments = [day(row["enrolled_on"]) for row in rows["subjects"] if row.get("enrolled_on")]
         return oracle.Course(
+            start=min(enrolments, default=0) if study.endpoints.start == "enrolment" else 0,
             cutoff=day(study.study.data_cutoff or on(LAST_DAY)),
             death=min(deaths, default=None),
             therapy=min(therapies, default=None),
@@ -404,7 +406,7 @@ def differences(ours: dict, theirs: dict) -> list:
 def held(request, build_warehouse):
     """A protocol's warehouse, and what the rules written once more say of its subjects."""
     study = Study.model_validate(PROTOCOLS[request.param])
-    rows = generate(request.param, 500)
+    rows = generate(f"{request.param} once more", 500)
     return build_warehouse(rows.records, study, checks=()), expected_of(rows, study)
 
 

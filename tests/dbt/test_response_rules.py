@@ -32,6 +32,7 @@ def rows() -> Rows:
         "after cr",
         "reported after cr",
         "no baseline date",
+        "spelled differently",
     ):
         rows.subject(subject)
     rows.add("subjects", "never dosed", enrolled_on=on(0))
@@ -86,6 +87,15 @@ def rows() -> Rows:
         assessed_on=on(40)[:7],
         visit_name="WEEK 6",
     )
+
+    rows.lesion("spelled differently", "T01", visit_name="Before")
+    rows.measured("spelled differently", "T01", -7, "20", visit_name="BEFORE")
+    rows.records["visits"].append({"subject_id": "spelled differently", "visit_name": " cycle three", "visit_on": on(44)})
+    rows.add(
+        "tumor_measurements", "spelled differently", lesion_id="T01", test="DIAMETER", value="10",
+        assessed_on=on(44)[:7], visit_name="Cycle Three",
+    )  # fmt: skip
+    rows.reported("spelled differently", on(44), "SD", visit_name="CYCLE THREE")
     return rows
 
 
@@ -162,6 +172,15 @@ def test_an_equivocal_lesion_that_becomes_certain_was_a_progression_when_it_appe
 )
 def test_lesions_that_change_and_dates_that_are_partial(warehouse, subject, expected):
     assert responses(warehouse, subject) == expected
+
+
+def test_a_visit_is_one_however_its_name_is_spelled(warehouse):
+    """Else its measurements and its report would be two assessments of one day, of which the worst counts."""
+    assert responses(warehouse, "spelled differently") == [(45, 10.0, "PR")]
+    assert findings(warehouse, "spelled differently") == {"partial_date", "disagreement"}
+    assert warehouse.rows("select subject_id, detail from ops.findings where kind = 'visit_name_spelled_differently' order by 2") == [
+        (None, "BEFORE and Before are one visit"), (None, "CYCLE THREE and cycle three are one visit"),
+    ]  # fmt: skip
 
 
 def test_lesions_without_an_identification_derive_nothing_and_yield_to_a_report(warehouse):

@@ -61,6 +61,14 @@ having min({{ upper_case('visit_name') }}) <> max({{ upper_case('visit_name') }}
 
 union all
 select
+    'visit_name_spelled_differently' as kind,
+    cast(null as {{ dbt.type_string() }}) as subject_id,
+    concat_ws('', visit_name, ' and ', other_spelling, ' are one visit') as detail,
+    'info' as severity
+from {{ ref('stg_visit_spellings') }}
+
+union all
+select
     'visit_name_used_twice' as kind,
     subject_id,
     concat_ws('', {{ read_label('reads') }}, ' ', visit_name, ': again on ', {{ as_text('measured_on') }}, ', an assessment of its own') as detail,

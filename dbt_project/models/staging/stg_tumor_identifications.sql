@@ -19,10 +19,12 @@ select
     role,
     location,
     method,
-    visit_name,
+    coalesce(spellings.visit_name, {{ trimmed('current_rows.visit_name') }}) as visit_name,
     identified_on as identified_on_text,
     {{ imputed_date('identified_on') }} as identified_on,
     has_conflict,
     _file_id,
     _row_number
 from current_rows
+left join {{ ref('stg_visit_spellings') }} as spellings
+    on {{ upper_case(trimmed('current_rows.visit_name')) }} = spellings.visit_key

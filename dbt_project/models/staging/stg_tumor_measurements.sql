@@ -35,7 +35,7 @@ select
     current_rows.value_code as state_code,
     coalesce(current_rows.status, '') = 'NOT DONE' as is_not_done,
     current_rows.method,
-    current_rows.visit_name,
+    coalesce(spellings.visit_name, {{ trimmed('current_rows.visit_name') }}) as visit_name,
     current_rows.assessed_on as assessed_on_text,
     {{ imputed_date('current_rows.assessed_on') }} as assessed_on,
     current_rows.has_conflict,
@@ -43,3 +43,5 @@ select
     current_rows._row_number
 from current_rows
 left join lengths on current_rows.unit_code = lengths.ucum_code
+left join {{ ref('stg_visit_spellings') }} as spellings
+    on {{ upper_case(trimmed('current_rows.visit_name')) }} = spellings.visit_key

@@ -18,10 +18,12 @@ select
     test,
     value_code as response,
     {{ upper_case(trimmed('lesion_id')) }} as lesion_id,
-    visit_name,
+    coalesce(spellings.visit_name, {{ trimmed('current_rows.visit_name') }}) as visit_name,
     assessed_on as assessed_on_text,
     {{ imputed_date('assessed_on') }} as assessed_on,
     has_conflict,
     _file_id,
     _row_number
 from current_rows
+left join {{ ref('stg_visit_spellings') }} as spellings
+    on {{ upper_case(trimmed('current_rows.visit_name')) }} = spellings.visit_key

@@ -10,7 +10,7 @@ with current_rows as (
 
 select
     subject_id,
-    visit_name,
+    coalesce(spellings.visit_name, {{ trimmed('current_rows.visit_name') }}) as visit_name,
     {{ to_decimal('visit_number', 9, 3) }} as visit_number,
     {{ imputed_date('visit_on') }} as visit_on,
     not {{ is_full_date('visit_on') }} as is_visit_on_imputed,
@@ -18,3 +18,5 @@ select
     _file_id,
     _row_number
 from current_rows
+left join {{ ref('stg_visit_spellings') }} as spellings
+    on {{ upper_case(trimmed('current_rows.visit_name')) }} = spellings.visit_key
