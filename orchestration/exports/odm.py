@@ -50,6 +50,8 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
             groups.setdefault(group, []).append(row)
     except DefusedXmlException:
         raise Rejected("xml", f"{name}: it has a DTD, which is never read. Export it without one.") from None
+    except (LookupError, ValueError):  # of the XML declaration
+        raise Rejected("xml", f"{name}: line 1: its encoding is not read. Export it as UTF-8.") from None
     except ParseError as error:
         line, column = error.position
         raise Rejected(

@@ -170,3 +170,10 @@ def test_a_version_that_is_none_is_refused_as_one(rows, version):
     with pytest.raises(Rejected) as refusal:
         rows(TWO.replace('ODMVersion="1.3.2"', f'ODMVersion="{version}"'), EDC, sources=[SOURCE])
     assert refusal.value.rule == "version"
+
+
+@pytest.mark.parametrize("encoding", ["null", "big5", "x-none"])
+def test_an_encoding_that_no_parser_knows_is_refused_with_the_mend(rows, encoding):
+    with pytest.raises(Rejected) as refusal:
+        rows(TWO.replace('encoding="UTF-8"', f'encoding="{encoding}"'), EDC, sources=[SOURCE])
+    assert refusal.value.rule == "xml" and "Export it as UTF-8" in refusal.value.message
