@@ -87,7 +87,8 @@ class Arrivals:
 
     def wait(self, seconds: float = _IDLE_SECONDS) -> None:
         """Until something has changed in the landing folder, something there may have settled, or time is up."""
-        pause = self._settle_seconds() + 0.05 if self._is_fresh(scan(self._settings.landing)[0]) else _IDLE_SECONDS
+        is_fresh = self._is_fresh(scan(self._settings.landing_place)[0])
+        pause = self._settle_seconds() + 0.05 if is_fresh else _IDLE_SECONDS
         until = time.monotonic() + min(seconds, pause)
         while time.monotonic() < until and not self.is_over():
             if next(self._changes):
@@ -118,7 +119,7 @@ class Arrivals:
 
     def _due(self, study: Study) -> str | None:
         """Names what the next run would do; None where it would change nothing."""
-        arrivals, _ = scan(self._settings.landing)
+        arrivals, _ = scan(self._settings.landing_place)
         state = self._state(arrivals)
         if _nothing_due.get(self._settings.home) == state:
             return None
@@ -133,11 +134,10 @@ class Arrivals:
 
     def _state(self, arrivals: list[Arrival]) -> tuple:
         """Changes with everything that decides whether a run is due; what else is taken in stands in the lake."""
-        lake = self._settings.lake
-        watched = (self._settings.study_file, lake / "ledger", lake / "again", self._settings.builds)
+        watched = (self._settings.study_file, self._settings.builds)
         times = [path.stat().st_mtime_ns if path.exists() else 0 for path in watched]
         landed = hash(tuple((arrival.path, arrival.state) for arrival in arrivals))
-        return landed, *times, self._settings.warehouse.exists()
+        return landed, *times, *Lake(self._settings).stamp(), self._settings.warehouse.exists()
 
     def _next(self, fingerprint: str, most: int) -> Request | Rest:
         """The next attempt, in its time.

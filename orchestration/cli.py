@@ -86,6 +86,28 @@ def run(full_refresh: bool, engine: str) -> None:
 
 
 @main.command()
+@click.option("--share", default="1/1", show_default=True, help="Take a part of the files: the second of four is 2/4.")
+def ingest(share: str) -> None:
+    """Take in what is pending and build nothing: for further machines beside the one that runs the pipeline."""
+    settings = Settings.from_environment()
+    study = load_study(settings.study_file)
+    from orchestration.ingestion import Share
+    from orchestration.ingestion import ingest as take_in
+
+    part = Share.of(share)
+
+    def tell(done: int, total: int, text: str) -> None:
+        progress.tell(f"reading files: {done} of {total}, {text}")
+
+    with _shown_progress():
+        taken = take_in(settings, study, tell, share=part)
+    rows = sum(verdict.rows_read for verdict in taken.files)
+    click.echo(
+        f"{len(taken.files)} files with {rows:,} rows taken in, {len(taken.held)} held. sher2 run publishes them."
+    )
+
+
+@main.command()
 @click.option("--port", default=3000, show_default=True, type=int)
 @click.option("--without-worker", is_flag=True, help="Leave every run to the daemon: less memory, slower.")
 def up(port: int, without_worker: bool) -> None:

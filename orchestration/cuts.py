@@ -192,6 +192,7 @@ def _build_again(settings: Settings, frozen: Cut) -> Cut:
 def _build(settings: Settings, study: Study, rule: _Rule) -> tuple[Path, dict]:
     """The private database of a cut, complete and tested, and what its manifest says."""
     study = _with_cutoff(study, rule.on)
+    Lake(settings).freeze(settings.frozen_cut)
     dbt = Dbt(settings, study, rule.variables(study))
     failed = [result for result in dbt.build() if result.is_failed]
     if failed:

@@ -17,7 +17,7 @@ def keep(settings: Settings, batch: int, documents: list[dict]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{batch:09d}.json").write_text(json.dumps(documents), "utf-8")
     for old in sorted(folder.glob("*.json"))[:-_KEPT_BATCHES]:
-        old.unlink()
+        old.unlink(missing_ok=True)
 
 
 def write_docs(settings: Settings) -> Path:

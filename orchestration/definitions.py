@@ -46,7 +46,14 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
         schedules=[build_schedule(study)] if with_automation else [],
         sensors=[build_sensor(settings)] if with_automation else [],
         resources={
-            "home": Home(path=str(settings.home), study_file=str(settings.study_file), alert=settings.alert),
+            "home": Home(
+                path=str(settings.home),
+                study_file=str(settings.study_file),
+                alert=settings.alert,
+                landing_url=settings.landing_url,
+                lake_url=settings.lake_url,
+                workers=settings.workers,
+            ),
             "marts": Marts(),
         },
         executor=dg.in_process_executor,

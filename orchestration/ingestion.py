@@ -1,17 +1,20 @@
 """Everything pending, from the landing folder into the lake: find, batch, read, validate, commit.
 
 Which files are whole is `landing`'s, what bytes mean is `exports`', what is allowed is `validation`'s, what counts is
-`lake`'s. Here they are put together, so that running again is always safe and running twice changes nothing. The
-caller holds the writer lock of the home.
+`lake`'s. Here they are put together, so that running again is always safe, running twice changes nothing, and several
+may run at once: who commits looks again at what the others have done since.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import time
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,8 +30,9 @@ from orchestration.errors import UserError
 from orchestration.exports import layouts
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import Spilled, pieces
+from orchestration.ingesters import in_processes
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
-from orchestration.landing import Arrival, Held, Observations, Unreadable, chunks, whole
+from orchestration.landing import Arrival, Deposit, Held, Observations, Unreadable, chunks, lies_there, whole
 from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, Part, rules_hash, validate
@@ -38,6 +42,9 @@ MAX_FILES = 2_000
 MAX_BYTES = 256 << 20
 MAX_ROWS = 500_000
 """Bounds of one batch. A batch ends with the file that reaches one of them; rows bound the memory."""
+
+_BYTES_A_FILE = 50_000
+"""What opening a file costs, in bytes read."""
 
 ARCHIVE = "archive"
 """The layout of a file that is no table itself: each of its members is taken in as a file of its own."""
@@ -97,6 +104,15 @@ class Ingested:
     records: dict[str, Counts] = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
     seconds: float = 0.0
+
+    def add(self, batch: int, verdicts: list[Verdict], counts: dict[str, Counts]) -> None:
+        self.files += verdicts
+        self.batches.append(batch)
+        for record, count in counts.items():
+            self.records[record] = self.records.get(record, Counts()) + count
+
+
+_Batch = tuple[int, list[Verdict], dict[str, Counts]]
 
 
 @dataclass(frozen=True)
@@ -164,43 +180,149 @@ class _Judged:
 # --- the whole way -------------------------------------------------------------------------------------------------
 
 
-def ingest(settings: Settings, study: Study, progress: Progress | None = None, trust_memory: bool = True) -> Ingested:
+def ingest(
+    settings: Settings,
+    study: Study,
+    progress: Progress | None = None,
+    trust_memory: bool = True,
+    share: "Share | None" = None,
+) -> Ingested:
     """Take in every whole file of the landing folder, and judge again what the rules or a user ask for.
 
     Args:
         progress: called with (files done, files in all, text).
         trust_memory: take files whose size, time and inode have not changed for unchanged; otherwise hash them all.
+        share: only a part of the files, because others take the rest; and nothing is frozen for a build.
     """
     started = time.monotonic()
     tell = progress or (lambda done, total, text: None)
     settings.prepare()
     lake = Lake(settings)
-    lake.prepare()
-    for leftover in settings.build.glob("reading-*"):
-        shutil.rmtree(leftover)
-    found, held = _kept(settings, study, lake, tell, trust_memory)
-    result = Ingested(held=held)
-    rules, done = _Rules(study), set()
-    while due := [item for item in _due(lake, found, rules) if (item.path, item.file_id) not in done]:
-        total = len(result.files) + len(due)
-
-        def say(text: str, total: int = total) -> None:
-            tell(len(result.files), total, text)
-
-        items = _next_batch(due, lake.dead_attempts(), study.ingest.max_attempts)
-        batch, verdicts, counts = _take_in(settings, study, lake, items, rules, say)
-        damaged = [item for item in items if not lake.has(item.file_id)]
-        done.update((item.path, item.file_id) for item in [*verdicts, *damaged])
-        if not verdicts:
-            continue
-        result.files += verdicts
-        result.batches.append(batch)
-        for record, count in counts.items():
-            result.records[record] = result.records.get(record, Counts()) + count
-        say(f"batch {batch} committed")
+    if lake.prepare():
+        for leftover in settings.build.glob("reading-*"):
+            shutil.rmtree(leftover)
+    result = Ingested()
+    with lake.writing():
+        found, result.held = _kept(settings, study, lake, share or Share(), tell, trust_memory)
+        _decide_together(settings, study, lake, found, share or Share(), result, tell)
     result.held += _bytes_lost(lake)
+    if share is None:
+        lake.freeze()
     result.seconds = time.monotonic() - started
     return result
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several parts of the files, by their paths: the ``number``-th of ``parts``."""
+
+    number: int = 1
+    parts: int = 1
+
+    @classmethod
+    def of(cls, text: str) -> "Share":
+        """From "2/4".
+
+        Raises:
+            UserError: it is no share.
+        """
+        found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UserError(f"--share: {text!r} is no share. Write the second of four machines as 2/4.")
+        return cls(int(found[1]), int(found[2]))
+
+    def has(self, path: str) -> bool:
+        return zlib.crc32(path.encode()) % self.parts == self.number - 1
+
+
+def _decide_together(
+    settings: Settings, study: Study, lake: Lake, found: "_Found", share: Share, result: Ingested, tell: Progress
+) -> None:
+    """Take in what is due in as many processes as the machine is set to, and then alone what is left: what the first
+    ones brought to light, and files that were open in too many dead runs."""
+    rules, handed_out = _Rules(study), set()
+
+    def is_mine(item: _Item) -> bool:
+        return share.has(item.path)
+
+    while settings.workers > 1:
+        dead = lake.dead_attempts()
+        due = [
+            item
+            for item in _due(lake, found, rules)
+            if is_mine(item)
+            and (item.path, item.file_id) not in handed_out
+            and dead.get(item.file_id, 0) < study.ingest.max_attempts
+        ]
+        parts = _split(due, settings.workers)
+        if len(parts) < 2:
+            break
+        handed_out.update((item.path, item.file_id) for item in due)
+        total = len(result.files) + len(due)
+        tell(len(result.files), total, f"reading in {len(parts)} processes")
+        for batch in in_processes(_work, [(settings, study, _found_of(found, part), part) for part in parts]):
+            result.add(*batch)
+            tell(len(result.files), total, f"batch {batch[0]} committed")
+
+    def say(left: int, text: str) -> None:
+        tell(len(result.files), len(result.files) + left, text)
+
+    for batch in _decide(settings, study, lake, found, is_mine, say):
+        result.add(*batch)
+        say(0, f"batch {batch[0]} committed")
+
+
+def _split(due: list[_Item], most: int) -> list[frozenset[tuple[str, str]]]:
+    """Parts of about the same size, at most so many; the copies of a file are in one."""
+    files: dict[str, list[_Item]] = {}
+    for item in due:
+        files.setdefault(item.file_id, []).append(item)
+    parts: list[list] = [[0, set()] for _ in range(min(most, len(files)))]
+    for items in sorted(files.values(), key=lambda items: (-items[0].bytes, items[0].path)):
+        smallest = min(parts, key=lambda part: part[0])
+        smallest[0] += items[0].bytes + _BYTES_A_FILE
+        smallest[1].update((item.path, item.file_id) for item in items)
+    return [frozenset(keys) for _, keys in parts]
+
+
+def _found_of(found: "_Found", keys: frozenset[tuple[str, str]]) -> "_Found":
+    return [(arrival, sha) for arrival, sha in found if (arrival.path, sha) in keys]
+
+
+def _work(settings: Settings, study: Study, found: "_Found", keys: frozenset[tuple[str, str]]) -> Iterator["_Batch"]:
+    """What one of several processes does."""
+    lake = Lake(settings)
+    with lake.writing():
+        yield from _decide(
+            settings, study, lake, found, lambda item: (item.path, item.file_id) in keys, lambda left, text: None
+        )
+
+
+def _decide(
+    settings: Settings,
+    study: Study,
+    lake: Lake,
+    found: "_Found",
+    is_mine: Callable[["_Item"], bool],
+    tell: Callable[[int, str], None],
+) -> Iterator["_Batch"]:
+    """Take in what is due, batch after batch. ``tell`` is called with how many files are left, and what is done."""
+    rules, done = _Rules(study), set()
+    while True:
+        first_unseen = lake.next_batch()
+        due = [item for item in _due(lake, found, rules) if is_mine(item) and (item.path, item.file_id) not in done]
+        if not due:
+            return
+
+        def say(text: str, left: int = len(due)) -> None:
+            tell(left, text)
+
+        items = _next_batch(due, lake.dead_attempts(), study.ingest.max_attempts)
+        batch, verdicts, counts = _take_in(settings, study, lake, found, items, first_unseen, rules, say)
+        damaged = [item for item in items if not lake.has(item.file_id)]
+        done.update((item.path, item.file_id) for item in [*verdicts, *damaged])
+        if batch is not None:
+            yield batch, verdicts, counts
 
 
 def pending(settings: Settings, study: Study) -> list[Held]:
@@ -241,7 +363,7 @@ def refuse_flood(settings: Settings, study: Study) -> None:
 
 
 def _since_publication(settings: Settings) -> pd.DataFrame:
-    """The judgements in force that what is published does not know yet; all where nothing is published."""
+    """The judgements in force, of what is frozen, that what is published does not know yet; all where nothing is."""
     published = 0
     if settings.warehouse.exists():
         try:
@@ -249,7 +371,7 @@ def _since_publication(settings: Settings) -> pd.DataFrame:
                 published = connection.execute("select coalesce(max(batch), 0) from ops.files").fetchone()[0]
         except (UserError, duckdb.Error):
             published = 0  # damaged: it is about to be built anew
-    rows = Lake(settings).ledger()
+    rows = Lake(settings).frozen_ledger()
     return rows[rows["batch"] > published]
 
 
@@ -296,22 +418,28 @@ def _would_become(copy: Path, item: _Item, study: Study) -> Judgement:
 
 
 def _kept(
-    settings: Settings, study: Study, lake: Lake, tell: Progress, trust_memory: bool
-) -> tuple[list[tuple[Arrival, str]], list[Held]]:
+    settings: Settings, study: Study, lake: Lake, share: Share, tell: Progress, trust_memory: bool
+) -> tuple[list[tuple[Arrival | Deposit, str]], list[Held]]:
     """The whole files of the landing folder with their sha256, their bytes kept."""
     arrivals, held, memory = _whole(settings, study, patience=_PATIENCE_SECONDS)
-    found = []
-    for number, arrival in enumerate(arrivals):
-        tell(number, len(arrivals), f"looking at {arrival.path}")
+    arrivals = [arrival for arrival in arrivals if share.has(arrival.path)]
+
+    def keep(arrival: Arrival | Deposit) -> str | Unreadable:
         sha = memory.sha(arrival) if trust_memory else None
         try:
-            if sha is None or not lake.has(sha):
-                sha = lake.keep(chunks(arrival))
+            return sha if sha is not None and lake.has(sha) else lake.keep(chunks(arrival))
         except Unreadable as error:
-            held.append(Held(arrival.path, str(error)))
-            continue
-        memory.remember(arrival, sha)
-        found.append((arrival, sha))
+            return error
+
+    found = []
+    with ThreadPoolExecutor(settings.workers) as threads:  # hashing and packing need no interpreter
+        for number, (arrival, sha) in enumerate(zip(arrivals, threads.map(keep, arrivals), strict=True)):
+            tell(number, len(arrivals), f"looking at {arrival.path}")
+            if isinstance(sha, Unreadable):
+                held.append(Held(arrival.path, str(sha)))
+                continue
+            memory.remember(arrival, sha)
+            found.append((arrival, sha))
     memory.save()
     return found, held
 
@@ -342,7 +470,11 @@ def _sha(parts: Iterator[bytes]) -> str:
 def _whole(settings: Settings, study: Study, patience: float) -> tuple[list[Arrival], list[Held], Observations]:
     """Files that have settled; the others are held."""
     memory = Observations(settings.build / "landing.json")
-    return *whole(settings.landing, memory, study.landing.settle_seconds, patience), memory
+    return *whole(settings.landing_place, memory, study.landing.settle_seconds, patience), memory
+
+
+_Found = Sequence[tuple["Arrival | Deposit | _Member", str]]
+"""What lies in the landing folder or in an archive of it, with its sha256."""
 
 
 class _Rules:
@@ -359,7 +491,7 @@ class _Rules:
         return self._by_sources[sources]
 
 
-def _due(lake: Lake, found: list[tuple[Arrival, str]], rules: _Rules) -> list[_Item]:
+def _due(lake: Lake, found: _Found, rules: _Rules) -> list[_Item]:
     """What is to be decided, by path: new deliveries, then files to be judged again."""
     rows = list(lake.deliveries().itertuples())
     verdicts = {row.file_id: row for row in rows if row.status != "duplicate"}
@@ -443,14 +575,23 @@ def _next_batch(due: list[_Item], dead: dict[str, int], max_attempts: int) -> li
 
 
 def _take_in(
-    settings: Settings, study: Study, lake: Lake, items: list[_Item], rules: _Rules, say: Callable[[str], None]
-) -> tuple[int, list[Verdict], dict[str, Counts]]:
-    """Judge a batch and commit it under the number that is returned.
+    settings: Settings,
+    study: Study,
+    lake: Lake,
+    found: _Found,
+    items: list[_Item],
+    first_unseen: int,
+    rules: _Rules,
+    say: Callable[[str], None],
+) -> tuple[int | None, list[Verdict], dict[str, Counts]]:
+    """Judge a batch and commit it under the number that is returned; None where there was nothing to commit.
 
     Files beyond the bound of rows, and copies of a file that is refused, stay due.
+
+    Args:
+        first_unseen: number of the first batch that was not there yet when it was found what is due.
     """
-    number, now = lake.next_batch(), datetime.now(UTC)
-    by_key = {(item.path, item.file_id): item for item in items}
+    parcel, now = lake.new_parcel(), datetime.now(UTC)
     try:
         opened = _open(settings, study, lake, [item for item in items if not item.is_known], say)
         lake.attempt(sorted({file.item.file_id for file in opened if not file.refusal}))
@@ -458,24 +599,71 @@ def _take_in(
         judged = _judge(opened, study, now)
         received = {file.item.file_id: file.item.received_at or now for file in opened}
         del opened
-        read = {(verdict.path, verdict.file_id) for verdict in judged.verdicts}
-        loaded = {verdict.file_id for verdict in judged.verdicts if verdict.status == "loaded"}
-        copies = [item for key, item in by_key.items() if item.is_known or (item.file_id in loaded and key not in read)]
-        verdicts = judged.verdicts + [Verdict(item.path, item.file_id, "duplicate") for item in copies]
-        ledger = [_ledger_row(verdict, by_key[verdict.path, verdict.file_id], rules, now) for verdict in verdicts]
-        counts = _counts(judged)
-        if not ledger:  # the kept bytes of every file were damaged
+        decided: list[tuple[Verdict, _Item]] = []
+
+        def settle(batch: int) -> list[dict]:
+            keys = {(item.path, item.file_id) for item in items}
+            due = items
+            if batch != first_unseen:  # others have committed since
+                due = [item for item in _due(lake, found, rules) if (item.path, item.file_id) in keys]
+            decided[:] = _decided(judged.verdicts, due)
+            taken_over = _taken_over(lake, found, decided, first_unseen) if batch != first_unseen else []
+            return [_ledger_row(verdict, item, rules, now) for verdict, item in [*decided, *taken_over]]
+
+        if not settle(first_unseen):  # the kept bytes of every file were damaged
             lake.attempted(set())
-            return number, [], {}
+            return None, [], {}
+        counts = _counts(judged)
         say("writing")
-        records = {record: _lake_rows(record, judged.records[record], number, received) for record in judged.records}
-        lake.commit(number, records, judged.faults, judged.results, ledger)
+        records = {record: _lake_rows(record, judged.records[record], parcel, received) for record in judged.records}
+        number = lake.commit(parcel, records, judged.faults, judged.results, settle)
     except BaseException as error:
         if isinstance(error, OSError) or not isinstance(error, Exception):
-            lake.attempted(set())  # no fault of the files: the disk is full, or somebody stopped the run
+            lake.attempted(set())  # no fault of the files: the disk is full, a server down, or somebody stopped the run
         raise  # otherwise the note of what was open stays, and the next run counts it
+    if number is None:
+        return None, [], {}
     datadocs.keep(settings, number, judged.documents)
-    return number, verdicts, counts
+    return number, [verdict for verdict, _ in decided], counts
+
+
+def _decided(verdicts: list[Verdict], due: list[_Item]) -> list[tuple[Verdict, _Item]]:
+    """What can be said now about the items that are due: the verdicts on what was read, and which are copies."""
+    read = {(verdict.path, verdict.file_id): verdict for verdict in verdicts}
+    decided = []
+    for item in due:
+        verdict = read.get((item.path, item.file_id))
+        if verdict and not item.is_known:
+            decided.append((verdict, item))
+    loaded = {verdict.file_id for verdict, _ in decided if verdict.status == "loaded"}
+    judged = {(item.path, item.file_id) for _, item in decided}
+    return decided + [
+        (Verdict(item.path, item.file_id, "duplicate"), item)
+        for item in due
+        if (item.path, item.file_id) not in judged and (item.is_known or item.file_id in loaded)
+    ]
+
+
+def _taken_over(
+    lake: Lake, found: _Found, decided: list[tuple[Verdict, _Item]], first_unseen: int
+) -> list[tuple[Verdict, _Item]]:
+    """Deliveries to be repeated behind ours: another process has committed what came to the path after we had looked,
+    and ours, though it is committed later, was there before."""
+    rows = lake.deliveries()
+    newest = rows.sort_values("sequence").drop_duplicates("path", keep="last").set_index("path")
+    last = max([int(rows["sequence"].max()), *(item.sequence for _, item in decided)])
+    arrivals = {(arrival.path, sha): arrival for arrival, sha in found if not isinstance(arrival, _Member)}
+    repeated = []
+    for _, item in decided:
+        arrival = arrivals.get((item.path, item.file_id))
+        if arrival is None or item.path not in newest.index or lies_there(arrival):
+            continue
+        row = newest.loc[item.path]
+        if row["batch"] >= first_unseen and row["file_id"] != item.file_id:
+            last += 1
+            again = _Item(item.path, row["file_id"], int(row["bytes"]), last, row["received_at"].to_pydatetime())
+            repeated.append((Verdict(item.path, row["file_id"], "duplicate"), again))
+    return repeated
 
 
 def _open(
@@ -627,7 +815,7 @@ def _counts(judged: _Judged) -> dict[str, Counts]:
     return counts
 
 
-def _lake_rows(record: str, parts: list[_Rows], batch: int, received: dict[str, datetime]) -> Iterator[pa.Table]:
+def _lake_rows(record: str, parts: list[_Rows], parcel: int, received: dict[str, datetime]) -> Iterator[pa.Table]:
     """The rows of a record as the lake keeps them, in pieces."""
     schema = record_schema(record)
     for part in parts:
@@ -637,7 +825,7 @@ def _lake_rows(record: str, parts: list[_Rows], batch: int, received: dict[str, 
             meta = {
                 "_file_id": pa.repeat(pa.scalar(part.file_id), count),
                 "_row_number": table["_row_number"],
-                "_batch": pa.repeat(pa.scalar(batch, pa.int64()), count),
+                "_batch": pa.repeat(pa.scalar(parcel, pa.int64()), count),
                 "_received_at": pa.repeat(pa.scalar(received[part.file_id], schema.field("_received_at").type), count),
                 "_rejected_by": part.rejected_by.slice(start, count),
                 "_source": table["_source"],

@@ -44,6 +44,9 @@ def prepare_instance(settings: Settings) -> None:
     os.environ["SHER2_HOME"] = str(settings.home)
     os.environ["SHER2_STUDY"] = str(settings.study_file)
     os.environ["SHER2_ALERT"] = settings.alert
+    os.environ["SHER2_LANDING_URL"] = settings.landing_url
+    os.environ["SHER2_LAKE_URL"] = settings.lake_url
+    os.environ["SHER2_WORKERS"] = str(settings.workers)
     os.environ[HISTORY] = settings.history
     os.environ[INSTANCE] = settings.instance
     os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1000"  # the events planned for a run are written in one go

@@ -1,12 +1,16 @@
 """The lake is the ledger: immutable raw records, and the one place that says what counts as taken in.
 
-Layout and protocol of SHER2_HOME/lake belong here; what a file's verdict is, does not. Whoever writes holds the
-writer lock of the home (orchestration.locking); reading needs none.
+Layout and protocol of SHER2_HOME/lake belong here; what a file's verdict is, does not. Several processes may write at
+once, each holding `Lake.writing`; reading needs nothing. Where the lake lies in a bucket (orchestration.storage), every
+file is uploaded before it gets its name in SHER2_HOME/lake, which then is the copy that is read; the number of a batch
+is taken by creating its ledger object, which the bucket grants once. Attempts stay on the machine that made them.
 
-A batch is written data first, its ledger file last, each under a temporary name, synced and renamed. What no ledger
-file names does not exist. Rows of a file count when they lie in the batch of its newest judgement (loaded or
+A batch is written data first, as a parcel that nobody else writes, then its ledger file, whose number is its place in
+one order of all commits: a number is taken once, and who comes second looks again at what is still due. What no ledger
+file names does not exist. Rows of a file count when they lie in the parcel of its newest judgement (loaded or
 rejected), so a file is judged again by adding a batch, never by changing one. ``sequence`` numbers deliveries (these
-bytes at this path), ``batch`` commits; neither is a clock.
+bytes at this path), ``batch`` commits; neither is a clock. A build reads the ledger as it was frozen, so that batches
+committed meanwhile are in all of it or in nothing.
 """
 
 import gzip
@@ -14,20 +18,24 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import tempfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import regrouped
+from orchestration.locking import exclusive, shared
 from orchestration.settings import Settings
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
 
@@ -56,6 +64,7 @@ LEDGER_SCHEMA = pa.schema(
         "own_rules_hash": pa.string(),  # of the rules that concern this file
         "batch": pa.int64(),
         "sequence": pa.int64(),
+        "parcel": pa.int64(),  # what rows and faults carry as their batch; null in lakes of earlier versions: batch
     }
 )
 _BATCH = pa.field("batch", pa.int64())
@@ -67,6 +76,7 @@ TABLES = {
 _EVERYTHING = "all"
 _ROW_GROUP_ROWS = 122_880
 _COPY_BYTES = 1 << 20
+_NUMBERED = re.compile(r"[0-9]+\.parquet$")
 
 
 def record_schema(record: str) -> pa.Schema:
@@ -80,28 +90,68 @@ class Lake:
 
     def __init__(self, settings: Settings):
         self.root = settings.lake
+        self._bucket = settings.lake_bucket
+        self._refuse_another(settings.lake_url)
+        self._kept: set[str] | None = None  # ids of the files in the bucket, as far as known
         self._files = self.root / "files"
         self._attempts = self.root / "attempts"
         self._again = self.root / "again"
+        self._frozen = settings.frozen
+        self._open_note = self._attempts / f"open-{secrets.token_hex(8)}.json"
+
+    def _refuse_another(self, url: str) -> None:
+        """The lake of another place must not be taken for this one: its batches have the same numbers."""
+        mark = self.root / ".bucket"
+        told = mark.read_text("utf-8") if mark.exists() else ""
+        if told == url:
+            return
+        if self._numbers(self.root / "ledger"):
+            raise UserError(
+                f"SHER2_LAKE_URL: {self.root} holds the lake of {told or 'this home itself'}, not of"
+                f" {url or 'this home itself'}. Set SHER2_LAKE_URL as it was, or point SHER2_HOME at another home; the"
+                " runbook says how a lake is moved."
+            )
+        _make(self.root)
+        _replace(mark, url)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Make the folders; count the attempts of a run that died and clear away what it did not commit."""
+    def prepare(self) -> bool:
+        """Make the folders; where nobody is writing, count the attempts of runs that died and clear away what they did
+        not commit.
+
+        Returns:
+            whether nobody else was writing.
+        """
         for folder in (self._files, self._attempts, self._again):
             _make(folder)
         self._files.chmod(0o700)  # the files as they came: names of people are in there, and nowhere else
-        self._count_dead_attempts()
-        committed = set(self._numbers(self.root / "ledger"))
-        for folder, schema in self._folders().items():
-            _make(folder)
+        with exclusive(self.root / ".writing", wait=False) as is_alone:
+            if is_alone:
+                self._count_dead_attempts()
+            for folder, schema in self._folders().items():
+                _make(folder)
+                empty = folder / "empty.parquet"
+                if not empty.exists() or pq.read_schema(empty) != schema:  # of an older version, with fewer columns
+                    _write(empty, schema.empty_table())
+            if is_alone:
+                self._clear_away()
+        return is_alone
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Held by who commits, so that nobody takes what is not committed yet for left over."""
+        with shared(self.root / ".writing"):
+            yield
+
+    def _clear_away(self) -> None:
+        committed = set(self.deliveries()["parcel"])
+        for folder in self._folders():
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink()
-            for number in set(self._numbers(folder)) - committed:
-                (folder / _name(number)).unlink()
-            empty = folder / "empty.parquet"
-            if not empty.exists() or pq.read_schema(empty) != schema:  # of an older version, with fewer columns
-                _write(empty, schema.empty_table())
+            if folder.name != "ledger":
+                for parcel in set(self._numbers(folder)) - committed:
+                    (folder / _name(parcel)).unlink()
         for leftover in self._files.glob(".*.tmp"):
             leftover.unlink()
 
@@ -119,74 +169,104 @@ class Lake:
                     for chunk in chunks:
                         digest.update(chunk)
                         packed.write(chunk)
-                target = self._files / f"{digest.hexdigest()}.gz"
-                if not target.exists():
+                if not self.has(digest.hexdigest()):
                     _sync(raw)
-                    os.replace(temporary, target)
-                    _sync_folder(self._files)
+                    self._keep(digest.hexdigest(), Path(temporary))
         finally:
             Path(temporary).unlink(missing_ok=True)
         return digest.hexdigest()
 
+    def _keep(self, file_id: str, packed: Path) -> None:
+        if self._bucket:
+            self._bucket.keep(f"files/{file_id}.gz", packed)
+            self._kept.add(file_id)
+        else:
+            os.replace(packed, self._files / f"{file_id}.gz")
+            _sync_folder(self._files)
+
     def list_members(self, file_id: str, members: list[tuple[str, int, str]]) -> None:
         """Note what an archive holds: (name, bytes, sha256) of each member, all of them kept."""
-        folder = self.root / "archives"
-        folder.mkdir(exist_ok=True)
-        temporary = folder / f".{file_id}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(members, file)
-            _sync(file)
-        os.replace(temporary, folder / file_id)
-        _sync_folder(folder)
+        self._write_note(f"archives/{file_id}", json.dumps(members))
 
     def members(self, file_id: str) -> list[tuple[str, int, str]]:
         """As `list_members` noted."""
-        return [tuple(member) for member in _json(self.root / "archives" / file_id, [])]
+        return [tuple(member) for member in _parsed(self._note(f"archives/{file_id}"), [])]
 
     def next_batch(self) -> int:
+        self._pull_ledger()
         return max(self._numbers(self.root / "ledger"), default=0) + 1
+
+    def new_parcel(self) -> int:
+        """A number that no other parcel has; about in the order of commits."""
+        return self.next_batch() << 32 | secrets.randbits(32)
 
     def commit(
         self,
-        batch: int,
+        parcel: int,
         records: Mapping[str, Iterable[pa.Table]],
         faults: pa.Table,
         results: pa.Table,
-        ledger: list[dict],
-    ) -> None:
+        settle: Callable[[int], list[dict]],
+    ) -> int | None:
         """Write one batch; when it returns, the batch counts, and before, nothing of it does.
 
         Args:
-            records: by record, the rows of ``record_schema`` in pieces, quarantined ones included.
-            faults: FAULT_SCHEMA. results: RESULT_SCHEMA. ledger: rows of LEDGER_SCHEMA without ``batch``.
+            records: by record, the rows of ``record_schema`` in pieces, quarantined ones included, with the parcel as
+                batch.
+            faults: FAULT_SCHEMA. results: RESULT_SCHEMA.
+            settle: given the number that the batch would have, the rows of LEDGER_SCHEMA without ``batch`` and
+                ``parcel`` that are right after the batches before it; none where there is nothing left to commit.
+
+        Returns:
+            the number of the batch; None where nothing was left.
         """
         for record, tables in records.items():
-            _write_all(self.root / "records" / record / _name(batch), tables, record_schema(record))
+            self._place(f"records/{record}/{_name(parcel)}", tables, record_schema(record))
         for name, table in (("quarantine", faults), ("validations", results)):
             if table.num_rows:
-                _write(
-                    self.root / name / _name(batch),
-                    table.append_column(_BATCH, pa.repeat(pa.scalar(batch, pa.int64()), table.num_rows)),
-                )
-        rows = pa.Table.from_pylist([row | {"batch": batch} for row in ledger], LEDGER_SCHEMA)
-        _write(self.root / "ledger" / _name(batch), rows)
+                marked = table.append_column(_BATCH, pa.repeat(pa.scalar(parcel, pa.int64()), table.num_rows))
+                self._place(f"{name}/{_name(parcel)}", (marked,), marked.schema)
+        is_placed = False
+        while not is_placed:
+            with exclusive(self.root / ".committing"):
+                batch = self.next_batch()
+                ledger = settle(batch)
+                rows = pa.Table.from_pylist([row | {"batch": batch, "parcel": parcel} for row in ledger], LEDGER_SCHEMA)
+                is_placed = not ledger or self._place(f"ledger/{_name(batch)}", (rows,), LEDGER_SCHEMA)
+        if not ledger:
+            written = [f"records/{record}/{_name(parcel)}" for record in records]
+            self._remove([*written, f"quarantine/{_name(parcel)}", f"validations/{_name(parcel)}"])
         self.attempted({row["file_id"] for row in ledger})
+        return batch if ledger else None
+
+    def _place(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> bool:
+        """Write a Parquet file that nobody changes any more; False where somebody else had the name first."""
+
+        def uploaded(temporary: Path) -> bool:
+            return self._bucket is None or self._bucket.create(name, temporary)
+
+        return _write_all(self.root / name, tables, schema, uploaded)
+
+    def _remove(self, names: list[str]) -> None:
+        there = [name for name in names if (self.root / name).exists()]
+        if self._bucket:
+            self._bucket.remove(there)
+        for name in there:
+            (self.root / name).unlink()
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
     def attempt(self, file_ids: Iterable[str]) -> None:
         """Note which files are open now. A crash leaves the note; no sync, as a lost one only costs a further try."""
-        _replace(self._attempts / "open.json", json.dumps(sorted(file_ids)))
+        _replace(self._open_note, json.dumps(sorted(file_ids)))
 
     def attempted(self, file_ids: set[str]) -> None:
         """A verdict on these files stands, or they were closed in order: their attempts are forgotten."""
-        (self._attempts / "open.json").unlink(missing_ok=True)
-        dead = self.dead_attempts()
-        if dead.keys() & file_ids:
-            _replace(
-                self._attempts / "dead.json",
-                json.dumps({key: count for key, count in dead.items() if key not in file_ids}),
-            )
+        self._open_note.unlink(missing_ok=True)
+        if self.dead_attempts().keys() & file_ids:
+            with exclusive(self._attempts / ".lock"):
+                left = {key: count for key, count in self.dead_attempts().items() if key not in file_ids}
+                _replace(self._attempts / "dead.json", json.dumps(left))
 
     def dead_attempts(self) -> dict[str, int]:
         """How many runs died with a file open, by file id."""
@@ -194,9 +274,10 @@ class Lake:
 
     def _count_dead_attempts(self) -> None:
         dead = self.dead_attempts()
-        if opened := _json(self._attempts / "open.json", []):
-            _replace(self._attempts / "dead.json", json.dumps(dead | {key: dead.get(key, 0) + 1 for key in opened}))
-        (self._attempts / "open.json").unlink(missing_ok=True)
+        for note in list(self._attempts.glob("open*.json")):
+            dead |= {key: dead.get(key, 0) + 1 for key in _json(note, [])}
+            _replace(self._attempts / "dead.json", json.dumps(dead))
+            note.unlink()
 
     # --- judging again ---------------------------------------------------------------------------------------------
 
@@ -223,18 +304,49 @@ class Lake:
 
     def asked(self) -> Mapping[str, int]:
         """By file id, the batch before which a judgement was asked to be made again; 0 where nobody asked."""
-        asked = {path.name: int(path.read_text()) for path in self._again.glob("[!.]*")}
+        if self._bucket:
+            names = [name.removeprefix("again/") for name in self._bucket.objects("again/")]
+        else:
+            names = [path.name for path in self._again.glob("[!.]*")]
+        asked = {name: int(text) for name in names if (text := self._note(f"again/{name}"))}
         everything = asked.pop(_EVERYTHING, 0)
         return defaultdict(lambda: everything, {name: max(batch, everything) for name, batch in asked.items()})
 
     def _judge_again(self, name: str) -> None:
-        self._again.mkdir(parents=True, exist_ok=True)
-        _replace(self._again / name, str(self.next_batch()))
+        self._write_note(f"again/{name}", str(self.next_batch()))
+
+    def _note(self, name: str) -> str:
+        """A small text that may be written over; empty where there is none."""
+        if self._bucket:
+            return (self._bucket.read(name) or b"").decode()
+        path = self.root / name
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def _write_note(self, name: str, text: str) -> None:
+        if self._bucket:
+            self._bucket.write(name, text.encode())
+            return
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            _sync(file)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def has(self, file_id: str) -> bool:
-        return (self._files / f"{file_id}.gz").exists()
+        """Whether the bytes of a file are kept."""
+        if self._bucket is None:
+            return (self._files / f"{file_id}.gz").exists()
+        if self._kept is None:
+            listed = self._bucket.objects("files/")
+            self._kept = {name[len("files/") : -len(".gz")] for name in listed if name.endswith(".gz")}
+        if file_id not in self._kept and self._bucket.exists(f"files/{file_id}.gz"):  # kept by somebody else since
+            self._kept.add(file_id)
+        return file_id in self._kept
 
     def copy(self, file_id: str, folder: Path) -> Path | None:
         """A private copy of a file's bytes, named by their sha256: all that readers ever open.
@@ -243,7 +355,11 @@ class Lake:
             None where the kept bytes are damaged. They are set aside: the file counts as it was judged, and its bytes
             are kept anew as soon as they are found in the landing folder.
         """
-        target, kept, digest = folder / file_id, self._files / f"{file_id}.gz", hashlib.sha256()
+        name, kept = f"files/{file_id}.gz", self._files / f"{file_id}.gz"
+        if self._bucket:
+            kept = folder / f"{file_id}.gz"
+            self._bucket.fetch({name: kept})
+        target, digest = folder / file_id, hashlib.sha256()
         try:
             with gzip.open(kept) as packed, target.open("wb") as file:
                 while chunk := packed.read(_COPY_BYTES):
@@ -251,26 +367,53 @@ class Lake:
                     file.write(chunk)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             digest = None
+        if self._bucket:
+            kept.unlink()
         if digest is not None and digest.hexdigest() == file_id:
             return target
         target.unlink(missing_ok=True)
-        os.replace(kept, kept.with_suffix(".damaged"))
+        if self._bucket:
+            self._bucket.move(name, f"files/{file_id}.damaged")
+            self._kept.discard(file_id)
+        else:
+            os.replace(kept, kept.with_suffix(".damaged"))
         return None
 
     def deliveries(self) -> pd.DataFrame:
         """Every ledger row (LEDGER_SCHEMA), oldest first: deliveries, duplicates and judgements."""
+        return self._entries().to_pandas()
+
+    def freeze(self, folder: Path | None = None) -> None:
+        """Have builds read what counts now, until it is frozen anew. ``folder``: for a build apart."""
+        folder = folder or self._frozen
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = self._entries()
+        for part in self._folders():
+            if part.name != "ledger":
+                self._pull(part, entries["parcel"].to_pylist())
+        _write(folder / "ledger.parquet", entries)
+
+    def frozen(self) -> pd.DataFrame:
+        """As `deliveries`, of what the last build read or the next one will."""
+        return _concatenated(list(self._frozen.glob("ledger.parquet"))).to_pandas()
+
+    def _entries(self) -> pa.Table:
+        self._pull_ledger()
         folder = self.root / "ledger"
-        tables = [
-            pq.read_table(folder / _name(number), schema=LEDGER_SCHEMA) for number in sorted(self._numbers(folder))
-        ]
-        rows = pa.concat_tables(tables) if tables else LEDGER_SCHEMA.empty_table()
-        return rows.to_pandas().sort_values(["batch", "sequence"], kind="stable", ignore_index=True)
+        return _concatenated([folder / _name(number) for number in self._numbers(folder)])
 
     def ledger(self) -> pd.DataFrame:
         """The current verdict of each file at each path: loaded, rejected, duplicate, or superseded where the path
         later brought other bytes that were loaded. ``batch`` is that of the file's rows; ``sequence`` orders the
         deliveries at a path."""
-        rows = self.deliveries()
+        return self._ledger(self.deliveries())
+
+    def frozen_ledger(self) -> pd.DataFrame:
+        """As `ledger`, of what is frozen."""
+        return self._ledger(self.frozen())
+
+    @staticmethod
+    def _ledger(rows: pd.DataFrame) -> pd.DataFrame:
         verdicts = _verdicts(rows)
         places = rows.groupby(["file_id", "path"], as_index=False, sort=False).agg(
             received_at=("received_at", "min"), exported_on=("exported_on", "last"), sequence=("sequence", "max")
@@ -289,18 +432,21 @@ class Lake:
 
     def quarantine(self) -> pd.DataFrame:
         """Faults of the verdicts in force (FAULT_SCHEMA, batch): quarantined rows (warning) and findings (info)."""
-        folder = self.root / "quarantine"
-        committed = set(self._numbers(self.root / "ledger"))  # a run may be clearing away what is not
+        folder, rows = self.root / "quarantine", self.deliveries()
+        committed = set(rows["parcel"])  # a run may be clearing away what is not
+        self._pull(folder, committed)
         tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder) if number in committed]
         faults = pa.concat_tables(tables).to_pandas() if tables else TABLES["quarantine"].empty_table().to_pandas()
-        current = _loaded(self.deliveries())[["file_id", "batch"]]
-        return faults.merge(current, on=["file_id", "batch"]).sort_values(
+        current = _loaded(rows)[["file_id", "batch", "parcel"]]
+        found = faults.rename(columns={"batch": "parcel"}).merge(current, on=["file_id", "parcel"])
+        return found[TABLES["quarantine"].names].sort_values(
             ["file_id", "row_number", "rule"], kind="stable", ignore_index=True
         )
 
     def accepted_rows(self, record: str) -> int:
         """Rows of a record that count."""
-        current = pa.Table.from_pandas(_loaded(self.deliveries())[["file_id", "batch"]], preserve_index=False)
+        current = pa.Table.from_pandas(_loaded(self.deliveries())[["file_id", "parcel"]], preserve_index=False)
+        self._pull(self.root / "records" / record, current["parcel"].to_pylist())
         files = [str(path) for path in (self.root / "records" / record).glob("*.parquet")]
         if not files:
             return 0
@@ -308,9 +454,18 @@ class Lake:
             connection.register("current", current)
             return connection.execute(
                 "select count(*) from read_parquet($files) as r"
-                " join current as c on r._file_id = c.file_id and r._batch = c.batch where r._rejected_by is null",
+                " join current as c on r._file_id = c.file_id and r._batch = c.parcel where r._rejected_by is null",
                 {"files": files},
             ).fetchone()[0]
+
+    def stamp(self) -> tuple:
+        """Changes with whatever is committed, and whatever is asked to be judged again."""
+        if self._bucket:
+            return self.next_batch(), *sorted(
+                (name, item.etag) for name, item in self._bucket.objects("again/").items()
+            )
+        watched = (self.root / "ledger", self._again)
+        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in watched)
 
     def raw_rows(self, record: str, keys: Iterable[tuple[str, int, int]]) -> list[dict]:
         """Rows of a record as they were read, accepted or not.
@@ -322,28 +477,36 @@ class Lake:
             dicts of file_id, row_number, subject_id and source (heading: untouched text); what is not there is left
             out.
         """
-        keys = list(keys)
-        folder = self.root / "records" / record
-        files = [str(path) for batch in sorted({key[1] for key in keys}) if (path := folder / _name(batch)).exists()]
+        rows, folder = self.deliveries(), self.root / "records" / record
+        parcels = dict(zip(zip(rows["file_id"], rows["batch"]), rows["parcel"]))
+        wanted = pa.Table.from_pylist(
+            [
+                {"file_id": file_id, "parcel": parcels[file_id, batch], "row_number": row_number}
+                for file_id, batch, row_number in keys
+                if (file_id, batch) in parcels
+            ],
+            pa.schema({"file_id": pa.string(), "parcel": pa.int64(), "row_number": pa.int64()}),
+        )
+        named = sorted(set(wanted["parcel"].to_pylist()))
+        self._pull(folder, named)
+        files = [str(path) for parcel in named if (path := folder / _name(parcel)).exists()]
         if not files:
             return []
-        file_ids, batches, row_numbers = zip(*keys, strict=True)
-        wanted = pa.table({"file_id": file_ids, "batch": batches, "row_number": row_numbers})
         with duckdb.connect() as connection:
             connection.register("wanted", wanted)
             rows = connection.execute(
                 "select r._file_id, r._row_number, r.subject_id, r._source from read_parquet($files) as r"
                 " semi join wanted as w"
-                " on r._file_id = w.file_id and r._batch = w.batch and r._row_number = w.row_number",
+                " on r._file_id = w.file_id and r._batch = w.parcel and r._row_number = w.row_number",
                 {"files": files},
             ).fetchall()
         return [dict(zip(("file_id", "row_number", "subject_id", "source"), row, strict=True)) for row in rows]
 
-    def data_hash(self) -> str:
+    def data_hash(self, *, frozen: bool = False) -> str:
         """sha256 over what is published about the deliveries: which files lie where, which are loaded or refused, by
         which rules they were judged, and in which order paths brought different ones. Batches and times of receipt play
-        no part."""
-        rows = self.deliveries()
+        no part. ``frozen``: of what the last build read."""
+        rows = self.frozen() if frozen else self.deliveries()
         exported = (
             rows.dropna(subset=["exported_on"])
             .groupby("file_id")["exported_on"]
@@ -358,6 +521,27 @@ class Lake:
         chains = sorted(places.groupby("path")["file_id"].agg(list).items())
         return hashlib.sha256(json.dumps([verdicts, chains]).encode()).hexdigest()
 
+    # --- the copy of a bucket -----------------------------------------------------------------------------------------
+
+    def _pull_ledger(self) -> None:
+        if self._bucket:
+            folder = self.root / "ledger"
+            _make(folder)
+            self._fetch(folder, [name for name in self._bucket.objects("ledger/") if _NUMBERED.search(name)])
+
+    def _pull(self, folder: Path, parcels: Iterable[int]) -> None:
+        """Have the files of these parcels in the copy; what a ledger object names has been there before it."""
+        if self._bucket:
+            _make(folder)
+            place = folder.relative_to(self.root).as_posix()
+            missing = [name for parcel in set(parcels) if not (folder / (name := _name(parcel))).exists()]
+            there = self._bucket.objects(f"{place}/") if missing else {}
+            self._fetch(folder, [name for item in missing if (name := f"{place}/{item}") in there])
+
+    def _fetch(self, folder: Path, names: list[str]) -> None:
+        wanted = {name: folder / Path(name).name for name in names}
+        self._bucket.fetch({name: path for name, path in wanted.items() if not path.exists()})
+
     # --- paths -----------------------------------------------------------------------------------------------------
 
     def _folders(self) -> dict[Path, pa.Schema]:
@@ -366,7 +550,17 @@ class Lake:
 
     @staticmethod
     def _numbers(folder: Path) -> list[int]:
-        return [int(path.stem) for path in folder.glob("*.parquet") if re.fullmatch("[0-9]+", path.stem)]
+        return [int(path.stem) for path in folder.glob("*.parquet") if _NUMBERED.fullmatch(path.name)]
+
+
+def _concatenated(files: list[Path]) -> pa.Table:
+    """Ledger files as one table, in the order of commits."""
+    tables = [pq.read_table(path, schema=LEDGER_SCHEMA) for path in files]
+    rows = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *tables])
+    parcels = pc.coalesce(rows["parcel"], rows["batch"])
+    return rows.set_column(LEDGER_SCHEMA.get_field_index("parcel"), "parcel", parcels).sort_by(
+        [("batch", "ascending"), ("sequence", "ascending")]
+    )
 
 
 def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -379,30 +573,44 @@ def _loaded(rows: pd.DataFrame) -> pd.DataFrame:
     return verdicts[verdicts["status"] == "loaded"]
 
 
-def _name(batch: int) -> str:
-    return f"{batch:09d}.parquet"
+def _name(number: int) -> str:
+    return f"{number:09d}.parquet"
 
 
 def _write(path: Path, table: pa.Table) -> None:
     _write_all(path, (table,), table.schema)
 
 
-def _write_all(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Data that a power cut cannot tear: temporary name, sync, rename, sync of the folder."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def _write_all(
+    path: Path, tables: Iterable[pa.Table], schema: pa.Schema, before: Callable[[Path], bool] = lambda path: True
+) -> bool:
+    """Data that a power cut cannot tear: temporary name, sync, rename, sync of the folder.
+
+    Args:
+        before: called with the temporary file before it gets its name; where it says False the file is dropped.
+    """
+    temporary = _temporary(path)
     with temporary.open("wb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for table in regrouped(tables, _ROW_GROUP_ROWS):
                 writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
         _sync(file)
+    if not before(temporary):
+        temporary.unlink()
+        return False
     os.replace(temporary, path)
     _sync_folder(path.parent)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _make(folder: Path) -> None:
     """A folder that a power cut cannot take away together with what was synced into it."""
     if not folder.exists():
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _sync_folder(folder.parent)
 
 
@@ -420,15 +628,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     temporary.write_text(text, "utf-8")
     os.replace(temporary, path)
 
 
 def _json(path: Path, absent):
     try:
-        return json.loads(path.read_text("utf-8"))
+        return _parsed(path.read_text("utf-8"), absent)
     except FileNotFoundError:
         return absent
+
+
+def _parsed(text: str, absent):
+    try:
+        return json.loads(text)
     except ValueError:  # torn by a power cut: these notes are not synced
         return absent

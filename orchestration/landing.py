@@ -1,6 +1,6 @@
-"""What lies in the landing folder: which files are exports, whole and readable. Nothing there is ever changed.
+"""What lies in the landing folder, or in the bucket that stands for it: which files are exports, whole and readable.
 
-What a file's bytes mean, and whether they are known already, is decided elsewhere.
+Nothing there is ever changed. What a file's bytes mean, and whether they are known already, is decided elsewhere.
 """
 
 import io
@@ -9,8 +9,10 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+from orchestration.storage import Bucket
 
 _IGNORED_PREFIXES = (".", "~")
 _IGNORED_SUFFIXES = (".tmp", ".part", ".filepart", ".crdownload", ".done")
@@ -46,6 +48,32 @@ class Arrival:
     def state(self) -> tuple[int, int, int, int]:
         return self.bytes, self.mtime_ns, self.ctime_ns, self.inode
 
+    @property
+    def is_declared_whole(self) -> bool:
+        """Whether its sender says so."""
+        return self.file.with_name(self.file.name + ".done").exists()
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """An object of a bucket: one is seen only when it was uploaded whole, and ``etag`` tells its states apart."""
+
+    path: str
+    name: str
+    bytes: int
+    etag: str
+    mtime_ns: int
+    is_declared_whole: bool
+    bucket: Bucket = field(compare=False, repr=False)
+
+    @property
+    def ctime_ns(self) -> int:
+        return self.mtime_ns
+
+    @property
+    def state(self) -> tuple[int, str]:
+        return self.bytes, self.etag
+
 
 @dataclass(frozen=True)
 class Held:
@@ -59,12 +87,29 @@ class Unreadable(Exception):
     """The file cannot be taken in now; its text says why and the mend."""
 
 
-def scan(folder: Path) -> tuple[list[Arrival], list[Held]]:
-    """Every export below a folder by path, and what looks like one but cannot be taken."""
-    arrivals: list[Arrival] = []
+def scan(place: Path | Bucket) -> tuple[list[Arrival | Deposit], list[Held]]:
+    """Every export of the landing folder by path, and what looks like one but cannot be taken."""
+    arrivals: list[Arrival | Deposit] = []
     held: list[Held] = []
-    _walk(folder, "", arrivals, held)
+    if isinstance(place, Bucket):
+        arrivals += _deposits(place)
+    else:
+        _walk(place, "", arrivals, held)
     return sorted(arrivals, key=lambda item: item.path), sorted(held, key=lambda item: item.path)
+
+
+def _deposits(bucket: Bucket) -> Iterator[Deposit]:
+    objects = bucket.objects()
+    for name, item in objects.items():
+        if not name.endswith("/") and not any(_is_ignored(part) for part in name.split("/")):
+            path = name.encode("utf-8", "backslashreplace").decode()
+            yield Deposit(
+                path, name, item.bytes, item.etag, int(item.modified * 1e9), f"{name}.done" in objects, bucket
+            )
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(_IGNORED_PREFIXES) or name.lower().endswith(_IGNORED_SUFFIXES)
 
 
 def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) -> None:
@@ -76,7 +121,7 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
         return
     for entry in entries:
         path = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-        if entry.name.startswith(_IGNORED_PREFIXES) or entry.name.lower().endswith(_IGNORED_SUFFIXES):
+        if _is_ignored(entry.name):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
@@ -94,16 +139,16 @@ def _walk(folder: Path, prefix: str, arrivals: list[Arrival], held: list[Held]) 
 
 
 def whole(
-    folder: Path, memory: "Observations", settle_seconds: float, patience_seconds: float
-) -> tuple[list[Arrival], list[Held]]:
-    """The exports below a folder that are whole, by path, and what is not or cannot be taken.
+    place: Path | Bucket, memory: "Observations", settle_seconds: float, patience_seconds: float
+) -> tuple[list[Arrival | Deposit], list[Held]]:
+    """The exports of the landing folder that are whole, by path, and what is not or cannot be taken.
 
     Args:
         patience_seconds: wait so long for files that will then be whole, unless they go on changing.
     """
     deadline, given_up = time.monotonic() + patience_seconds, set()
     while True:
-        arrivals, held = scan(folder)
+        arrivals, held = scan(place)
         missing = {item: memory.unsettled_seconds(item, settle_seconds) for item in arrivals}
         left = deadline - time.monotonic()
         pauses = [pause for item, pause in missing.items() if 0 < pause <= left and item.path not in given_up]
@@ -118,12 +163,15 @@ def whole(
     )
 
 
-def chunks(arrival: Arrival) -> Iterator[bytes]:
+def chunks(arrival: Arrival | Deposit) -> Iterator[bytes]:
     """The bytes of a file, proven to be one state of it: nothing changed from the scan to the last byte.
 
     Raises:
         Unreadable: it is gone, may not be read, is no regular file any more, or changed meanwhile.
     """
+    if isinstance(arrival, Deposit):
+        yield from _chunks_of_deposit(arrival)
+        return
     try:
         with _opened(arrival) as file:
             _same(arrival, os.fstat(file.fileno()))
@@ -137,6 +185,25 @@ def chunks(arrival: Arrival) -> Iterator[bytes]:
         raise Unreadable(f"cannot be read ({error.strerror}). Mend its permissions or deliver it again.") from None
 
 
+def _chunks_of_deposit(deposit: Deposit) -> Iterator[bytes]:
+    try:
+        yield from deposit.bucket.chunks(deposit.name, deposit.etag)
+    except FileNotFoundError:
+        raise Unreadable("changed while it was read; it is tried again at the next run.") from None
+
+
+def lies_there(arrival: Arrival | Deposit) -> bool:
+    """Whether the very state that was found still lies at its path."""
+    if isinstance(arrival, Deposit):
+        found = arrival.bucket.objects(arrival.name).get(arrival.name)
+        return found is not None and found.etag == arrival.etag
+    try:
+        _same(arrival, os.lstat(arrival.file))
+    except (OSError, Unreadable):
+        return False
+    return True
+
+
 def _opened(arrival: Arrival) -> io.FileIO:
     """Whatever lies there by now: no link is followed and no pipe waited for."""
     return open(os.open(arrival.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
@@ -147,9 +214,9 @@ def _same(arrival: Arrival, status: os.stat_result) -> None:
         raise Unreadable("changed while it was read; it is tried again at the next run.")
 
 
-def _is_unended(arrival: Arrival) -> bool:
+def _is_unended(arrival: Arrival | Deposit) -> bool:
     """Whether a file of lines ends in the middle of one, as far as can be seen."""
-    if not arrival.path.lower().endswith(_LINE_SUFFIXES):
+    if isinstance(arrival, Deposit) or not arrival.path.lower().endswith(_LINE_SUFFIXES):
         return False
     try:
         with _opened(arrival) as file:
@@ -174,7 +241,7 @@ class Observations:
         self._known: dict = known if isinstance(known, dict) else {}
         self._seen: dict[str, dict] = {}
 
-    def unsettled_seconds(self, arrival: Arrival, settle_seconds: float) -> float:
+    def unsettled_seconds(self, arrival: Arrival | Deposit, settle_seconds: float) -> float:
         """How long until a file that does not change any more counts as whole; 0 when it does.
 
         It is whole once it has not changed for so long and its last line is ended, or when its sender says so.
@@ -186,18 +253,18 @@ class Observations:
         unchanged = now - min(first_seen, arrival.mtime_ns / 1e9)
         if unchanged < max(settle_seconds, UNENDED_SECONDS) and _is_unended(arrival):
             settle_seconds = max(settle_seconds, UNENDED_SECONDS)
-        if unchanged >= settle_seconds or arrival.file.with_name(arrival.file.name + ".done").exists():
+        if unchanged >= settle_seconds or arrival.is_declared_whole:
             return 0
         return settle_seconds - unchanged
 
-    def sha(self, arrival: Arrival) -> str | None:
+    def sha(self, arrival: Arrival | Deposit) -> str | None:
         return self._recall(arrival, "sha")
 
-    def remember(self, arrival: Arrival, sha: str) -> None:
+    def remember(self, arrival: Arrival | Deposit, sha: str) -> None:
         if time.time_ns() - max(arrival.mtime_ns, arrival.ctime_ns) > _RACY_NS:
             self._seen[arrival.path]["sha"] = sha
 
-    def _recall(self, arrival: Arrival, what: str):
+    def _recall(self, arrival: Arrival | Deposit, what: str):
         known = self._seen.get(arrival.path) or self._known.get(arrival.path)
         if not isinstance(known, dict) or known.get("state") != list(arrival.state):
             return None

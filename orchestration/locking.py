@@ -1,4 +1,5 @@
-"""The one exclusion that counts: whoever writes below a home holds this lock. Readers never take it."""
+"""The exclusions that count. Who builds and publishes holds the lock of the home; who writes into the lake shares the
+lake's. Readers take none."""
 
 import fcntl
 import os
@@ -35,6 +36,32 @@ def writer_lock(home: Path, timeout_seconds: float = 60) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}: {' '.join(sys.argv)[:200]}".encode(errors="replace"), 0)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file that nobody else holds, shared or exclusively; yields whether it is held."""
+    with _opened(path) as descriptor:
+        if wait:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield wait or _taken(descriptor)
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others, none of them exclusively; waits for as long as it takes."""
+    with _opened(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

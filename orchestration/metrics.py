@@ -78,8 +78,9 @@ METRICS = {
 }
 
 
-def current_build(settings: Settings, study: Study) -> Build:
-    return Build(Lake(settings).data_hash(), study.study_hash, code_version(), parameters_of(study))
+def current_build(settings: Settings, study: Study, *, frozen: bool = False) -> Build:
+    """What a publication of now would be made of; ``frozen``: of what the last build of the marts read."""
+    return Build(Lake(settings).data_hash(frozen=frozen), study.study_hash, code_version(), parameters_of(study))
 
 
 def build_metrics(study: Study, build: Build, database: Path) -> tuple[dict[str, int], float]:

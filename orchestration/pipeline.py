@@ -66,7 +66,7 @@ def run_pipeline(settings: Settings, *, full_refresh: bool = False, engine: Engi
     from orchestration.landing import UNENDED_SECONDS, Observations, whole
 
     settle_seconds = load_study(settings.study_file).landing.settle_seconds
-    whole(settings.landing, Observations(settings.build / "landing.json"), settle_seconds, UNENDED_SECONDS)
+    whole(settings.landing_place, Observations(settings.build / "landing.json"), settle_seconds, UNENDED_SECONDS)
     with recorded(settings), dg.DagsterInstance.get() as instance:
         return pipeline.run(instance, full_refresh=full_refresh, engine=engine)
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration import storage
 from orchestration.alerts import checked
 from orchestration.errors import UserError
 
@@ -11,6 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DBT_PROJECT = REPOSITORY / "dbt_project"
 EXPECTATIONS = REPOSITORY / "expectations"
 LANDING_FOLDERS = ("clinical", "lab", "imaging")
+_MOST_WORKERS = 64
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,18 @@ class Settings:
     """Where everything lies: ``home`` (SHER2_HOME) and ``study_file`` (SHER2_STUDY); ``alert`` (SHER2_ALERT): a command
     or a webhook of this machine that is told when runs fail and when they work again, empty for none; ``history``
     (SHER2_HISTORY): the PostgreSQL database of Dagster's history, empty for SQLite in the home; ``instance``
-    (SHER2_INSTANCE): a file whose sections replace those of our dagster.yaml."""
+    (SHER2_INSTANCE): a file whose sections replace those of our dagster.yaml; ``landing_url`` (SHER2_LANDING_URL) and
+    ``lake_url`` (SHER2_LAKE_URL): buckets instead of the home's folders, empty for those; ``workers`` (SHER2_WORKERS):
+    processes among which files are divided."""
 
     home: Path
     study_file: Path
     alert: str = ""
     history: str = ""
     instance: str = ""
+    landing_url: str = ""
+    lake_url: str = ""
+    workers: int = 1
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -34,6 +41,9 @@ class Settings:
             alert=checked(os.environ.get("SHER2_ALERT", "")),
             history=os.environ.get("SHER2_HISTORY", ""),
             instance=os.environ.get("SHER2_INSTANCE", ""),
+            landing_url=storage.checked("SHER2_LANDING_URL", os.environ.get("SHER2_LANDING_URL", "")),
+            lake_url=storage.checked("SHER2_LAKE_URL", os.environ.get("SHER2_LAKE_URL", "")),
+            workers=_workers(os.environ.get("SHER2_WORKERS") or "1"),
         )
 
     @property
@@ -41,13 +51,33 @@ class Settings:
         return self.home / "landing"
 
     @property
+    def landing_place(self) -> Path | storage.Bucket:
+        """Where exports are dropped: the landing folder, or the bucket that stands for it."""
+        return storage.bucket_of("SHER2_LANDING_URL", self.landing_url, is_ours=False) or self.landing
+
+    @property
     def lake(self) -> Path:
+        """The lake; where it lies in a bucket, the copy that builds read."""
         return self.home / "lake"
+
+    @property
+    def lake_bucket(self) -> storage.Bucket | None:
+        return storage.bucket_of("SHER2_LAKE_URL", self.lake_url, is_ours=True)
 
     @property
     def build(self) -> Path:
         """Private folder: database files that nobody but the running pipeline opens, and dbt's target."""
         return self.home / "build"
+
+    @property
+    def frozen(self) -> Path:
+        """The ledger as the running build reads it."""
+        return self.build / "ledger"
+
+    @property
+    def frozen_cut(self) -> Path:
+        """The ledger as a data cut that is being built reads it."""
+        return self.build / "ledger-cut"
 
     @property
     def warehouse(self) -> Path:
@@ -80,9 +110,10 @@ class Settings:
         """Make the folders of the home; those that hold every patient's rows and nobody but us opens, for us alone.
 
         Raises:
-            UserError: the home cannot be written, or one of its folders is a file.
+            UserError: the home cannot be written, one of its folders is a file, or a bucket cannot be used.
         """
         self._refuse_a_home_among_exports()
+        _ = self.landing_place, self.lake_bucket  # found usable before anything is made
         folders = dict.fromkeys([self.landing / name for name in LANDING_FOLDERS] + [self.reports], 0o777)
         folders |= dict.fromkeys([self.lake, self.build, self.builds, self.dagster], 0o700)
         for folder, mode in folders.items():
@@ -105,3 +136,9 @@ class Settings:
                     f"SHER2_HOME: {self.home} lies in the landing folder {folder} of another home."
                     " Point SHER2_HOME at a folder outside it."
                 )
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST_WORKERS):
+        raise UserError(f"SHER2_WORKERS: {text!r} is no number of processes from 1 to {_MOST_WORKERS}.")
+    return int(text)

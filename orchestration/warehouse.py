@@ -89,6 +89,7 @@ class Dbt:
     def __init__(self, settings: Settings, study: Study, cut: dict[str, str] | None = None):
         self.settings = settings
         self.vars = study.dbt_vars() | ({"cut": cut} if cut else {})
+        self.ledger = settings.frozen_cut if cut else settings.frozen
         name = f"cut-{cut['on']}" if cut else "warehouse"
         self.database = settings.build / f"{name}.duckdb"
         self.target = settings.build / ("dbt-cut" if cut else "dbt")
@@ -190,11 +191,15 @@ class Dbt:
 
     def name_paths(self) -> None:
         """Tell dbt's profile and sources where the lake and the private file are."""
-        os.environ |= {"SHER2_LAKE": str(self.settings.lake), "SHER2_BUILD_DB": str(self.database)}
+        os.environ |= {
+            "SHER2_LAKE": str(self.settings.lake),
+            "SHER2_LEDGER": str(self.ledger),
+            "SHER2_BUILD_DB": str(self.database),
+        }
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(self.vars, sort_keys=True).encode())
-        digest.update(str(self.settings.lake).encode())
+        digest.update(f"{self.settings.lake}\n{self.ledger}".encode())
         digest.update(tree_hash(DBT_PROJECT).encode())
         return digest.hexdigest()
 

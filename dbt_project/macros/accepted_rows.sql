@@ -1,5 +1,5 @@
 {#
-    Rows of a record that count: accepted by validation, of the batch that their file's verdict names.
+    Rows of a record that count: accepted by validation, of the parcel that their file's verdict names.
 
     A row for every path that holds the file, with
       path         where the file lay
@@ -31,7 +31,7 @@
         files.delivery
     from {{ source('lake', record) }} as lake_rows
     inner join {{ ref('stg_files') }} as files
-        on lake_rows._file_id = files.file_id and lake_rows._batch = files.batch
+        on lake_rows._file_id = files.file_id and lake_rows._batch = files.parcel
     where
         lake_rows._rejected_by is null
         and files.is_in_force

@@ -31,7 +31,9 @@ STATISTICIANS = ["team:statistics"]
 )
 def metrics(home: Home):
     with home.stage("computing efficacy metrics"):
-        counts, seconds = build_metrics(home.study, current_build(home.settings, home.study), home.dbt.database)
+        counts, seconds = build_metrics(
+            home.study, current_build(home.settings, home.study, frozen=True), home.dbt.database
+        )
         for name, count in counts.items():
             yield dg.MaterializeResult(
                 asset_key=["metrics", name], metadata={"dagster/row_count": count, "seconds": round(seconds, 3)}

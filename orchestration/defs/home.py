@@ -27,6 +27,9 @@ class Home(dg.ConfigurableResource):
     path: str
     study_file: str
     alert: str = ""
+    landing_url: str = ""
+    lake_url: str = ""
+    workers: int = 1
     lock_timeout_seconds: float = 900
 
     _study: Study | None = PrivateAttr(default=None)
@@ -34,7 +37,14 @@ class Home(dg.ConfigurableResource):
 
     @property
     def settings(self) -> Settings:
-        return Settings(Path(self.path), Path(self.study_file), self.alert)
+        return Settings(
+            Path(self.path),
+            Path(self.study_file),
+            self.alert,
+            landing_url=self.landing_url,
+            lake_url=self.lake_url,
+            workers=self.workers,
+        )
 
     @property
     def study(self) -> Study:

@@ -43,7 +43,7 @@ def warehouse(home: Home) -> dg.MaterializeResult:
         began = time.perf_counter()
         if not code_is_unchanged():
             raise UserError("the code was changed while this run was under way, so nothing was published. Run again.")
-        build = current_build(home.settings, home.study)
+        build = current_build(home.settings, home.study, frozen=True)
         is_new = publish(home.settings, build, home.dbt.database)
         return dg.MaterializeResult(
             check_results=[result_of(NEWEST_STATE, stale_publication(home.settings, home.study))],

@@ -43,7 +43,7 @@ LEDGER = pa.schema({
     "file_id": pa.string(), "path": pa.string(), "source": pa.string(), "layout": pa.string(), "bytes": pa.int64(),
     "received_at": TYPES["timestamp[us, UTC]"], "exported_on": pa.string(), "status": pa.string(),
     "reason": pa.string(), "rows_read": pa.int64(), "rows_accepted": pa.int64(), "rows_quarantined": pa.int64(),
-    "rules_hash": pa.string(), "batch": pa.int64(), "sequence": pa.int64(),
+    "rules_hash": pa.string(), "batch": pa.int64(), "sequence": pa.int64(), "parcel": pa.int64(),
 })
 QUARANTINE = pa.schema({
     "file_id": pa.string(), "row_number": pa.int64(), "record": pa.string(), "field": pa.string(), "value": pa.string(),

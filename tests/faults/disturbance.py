@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -72,13 +73,22 @@ class Runs:
 
     def run(self, settings: Settings, *steps: str, **disturbance) -> Ended:
         """Run the steps (default: the whole way) in a process of their own and wait for its end."""
+        [ended] = self._ask(settings, steps or WHOLE_WAY, [Disturbance(**disturbance)])
+        return ended
+
+    def ingest_together(self, settings: Settings, disturbances: list[Disturbance], environment=None) -> list[Ended]:
+        """Ingest in several processes at once, none of which knows of the others, and wait for the end of all."""
+        return self._ask(settings, ("ingest-beside",), disturbances, environment)
+
+    def _ask(self, settings: Settings, steps, disturbances: list[Disturbance], environment=None) -> list[Ended]:
         request = {
-            "home": str(settings.home), "study": str(settings.study_file), "steps": steps or WHOLE_WAY,
-            "disturbance": asdict(Disturbance(**disturbance)),
+            "home": str(settings.home), "study": str(settings.study_file), "landing_url": settings.landing_url,
+            "lake_url": settings.lake_url, "steps": steps, "environment": environment or {},
+            "disturbances": [asdict(item) for item in disturbances],
         }  # fmt: skip
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
+        return [Ended(**ended) for ended in json.loads(self._process.stdout.readline())]
 
 
 # --- in the warm process -------------------------------------------------------------------------------------------
@@ -90,11 +100,14 @@ def _serve() -> None:
     _import_everything()
     for line in sys.stdin:
         request = json.loads(line)
-        settings = Settings(Path(request["home"]), Path(request["study"]))
+        urls = {name: request[name] for name in ("landing_url", "lake_url")}
+        settings = Settings(Path(request["home"]), Path(request["study"]), **urls)
         if {"build", "run"} & set(request["steps"]):
             _parse(settings)
-        print(json.dumps(asdict(_forked(settings, request["steps"], Disturbance(**request["disturbance"])))),
-              file=answers, flush=True)  # fmt: skip
+        os.environ |= request["environment"]
+        asked = [Disturbance(**item) for item in request["disturbances"]]
+        ends = [_forked(settings, request["steps"], disturbance) for disturbance in asked]
+        print(json.dumps([asdict(end()) for end in ends]), file=answers, flush=True)
 
 
 def _import_everything() -> None:
@@ -121,7 +134,8 @@ def _parse(settings: Settings) -> None:
         Dbt(settings, load_study(settings.study_file)).manifest()
 
 
-def _forked(settings: Settings, steps: list[str], disturbance: Disturbance) -> Ended:
+def _forked(settings: Settings, steps: list[str], disturbance: Disturbance) -> Callable[[], Ended]:
+    """Start a run; what is returned waits for its end."""
     reading, writing = os.pipe()
     began = time.monotonic()
     child = os.fork()
@@ -131,11 +145,15 @@ def _forked(settings: Settings, steps: list[str], disturbance: Disturbance) -> E
     os.close(writing)
     killer = threading.Timer(disturbance.kill_after or _PATIENCE_SECONDS, os.kill, (child, signal.SIGKILL))
     killer.start()
-    with os.fdopen(reading) as pipe:
-        told = json.loads(pipe.read() or "{}")
-    _, status = os.waitpid(child, 0)
-    killer.cancel()
-    return Ended(os.waitstatus_to_exitcode(status), seconds=time.monotonic() - began, **told)
+
+    def end() -> Ended:
+        with os.fdopen(reading) as pipe:
+            told = json.loads(pipe.read() or "{}")
+        _, status = os.waitpid(child, 0)
+        killer.cancel()
+        return Ended(os.waitstatus_to_exitcode(status), seconds=time.monotonic() - began, **told)
+
+    return end
 
 
 def _child(settings: Settings, steps: list[str], disturbance: Disturbance, writing: int) -> None:
@@ -162,7 +180,7 @@ def _go(settings: Settings, steps: list[str], kill_before: str) -> None:
             raise RuntimeError(outcome.reason)
         return
 
-    from orchestration.ingestion import ingest
+    from orchestration.ingestion import Share, ingest
     from orchestration.locking import writer_lock
     from orchestration.metrics import build_metrics, current_build
     from orchestration.publication import publish
@@ -172,6 +190,9 @@ def _go(settings: Settings, steps: list[str], kill_before: str) -> None:
 
     settings.prepare()
     study = load_study(settings.study_file)
+    if steps == ["ingest-beside"]:
+        ingest(settings, study, share=Share())
+        return
     dbt = Dbt(settings, study)
 
     def build() -> None:
@@ -181,8 +202,8 @@ def _go(settings: Settings, steps: list[str], kill_before: str) -> None:
     do = {
         "ingest": lambda: ingest(settings, study),
         "build": build,
-        "metrics": lambda: build_metrics(study, current_build(settings, study), dbt.database),
-        "publish": lambda: publish(settings, current_build(settings, study), dbt.database),
+        "metrics": lambda: build_metrics(study, current_build(settings, study, frozen=True), dbt.database),
+        "publish": lambda: publish(settings, current_build(settings, study, frozen=True), dbt.database),
         "report": lambda: render(settings.warehouse, settings.reports, study),
     }
     with writer_lock(settings.home):

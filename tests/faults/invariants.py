@@ -100,7 +100,7 @@ def _rows_are_accounted_for(settings: Settings, lake: Lake) -> None:
         if row.status not in ("loaded", "superseded"):
             continue
         assert row.rows_read == row.rows_accepted + row.rows_quarantined, f"I1: {row.path}"
-        assert kept.get((row.file_id, row.batch), (0, 0)) == (row.rows_accepted, row.rows_quarantined), (
+        assert kept.get((row.file_id, row.parcel), (0, 0)) == (row.rows_accepted, row.rows_quarantined), (
             f"I1: {row.path}"
         )
         assert apart.get(row.file_id, 0) == row.rows_quarantined, f"I1: {row.path}: quarantined rows without a reason"
@@ -116,7 +116,7 @@ def _rows_are_accounted_for(settings: Settings, lake: Lake) -> None:
 
 
 def _rows_of_the_lake(settings: Settings) -> dict[tuple[str, int], tuple[int, int]]:
-    """(file, batch) -> rows accepted, rows quarantined, as they lie in the Parquet files."""
+    """(file, parcel) -> rows accepted, rows quarantined, as they lie in the Parquet files."""
     counts: dict[tuple[str, int], tuple[int, int]] = {}
     for record in RECORDS:
         for path in (settings.lake / "records" / record).glob("[0-9]*.parquet"):
@@ -172,7 +172,7 @@ def _ledger_is_a_log(lake: Lake) -> None:
 
 def _nothing_lies_about(settings: Settings) -> None:
     """What no ledger file names is gone, and so are temporary files."""
-    committed = {path.stem for path in (settings.lake / "ledger").glob("[0-9]*.parquet")}
+    committed = {f"{parcel:09d}" for parcel in Lake(settings).deliveries()["parcel"]}
     for folder in [*(settings.lake / "records").iterdir(), settings.lake / "quarantine", settings.lake / "validations"]:
         assert {path.stem for path in folder.glob("[0-9]*.parquet")} <= committed, f"I5: {folder.name}"
     left = [path for part in ("lake", "builds") for path in (settings.home / part).rglob(".*.tmp")]

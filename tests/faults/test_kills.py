@@ -36,12 +36,12 @@ def state(home) -> dict:
     for record in ("lab_results", "visits"):
         files = str(lake.root / "records" / record / "*.parquet")
         query = f"select _file_id, _batch, _row_number, _rejected_by, subject_id from read_parquet('{files}')"
-        current = {(row.file_id, row.batch) for row in ledger.itertuples() if row.status == "loaded"}
+        current = {(row.file_id, row.parcel) for row in ledger.itertuples() if row.status == "loaded"}
         accepted[record] = sorted(row[:1] + row[2:] for row in duckdb.sql(query).fetchall() if row[:2] in current)
     files = str(lake.root / "validations" / "*.parquet")
     validations = duckdb.sql(f"select suite, rule, evaluated, unexpected from read_parquet('{files}') order by all")
     return {
-        "ledger": ledger.drop(columns=["received_at", "batch", "sequence"]).to_dict("records"),
+        "ledger": ledger.drop(columns=["received_at", "batch", "sequence", "parcel"]).to_dict("records"),
         "rows": accepted, "faults": lake.quarantine().drop(columns="batch").to_dict("records"),
         "hash": lake.data_hash(), "validations": validations.fetchall(),
         "kept": sorted(path.name for path in (lake.root / "files").iterdir()),

@@ -110,5 +110,5 @@ select
     'info' as severity
 from {{ source('lake', 'quarantine') }} as remarks
 inner join {{ ref('stg_files') }} as files
-    on remarks.file_id = files.file_id and remarks.batch = files.batch and files.is_judged_here
+    on remarks.file_id = files.file_id and remarks.batch = files.parcel and files.is_judged_here
 where remarks.severity = 'info'

@@ -10,5 +10,5 @@ select
     faults.message
 from {{ source('lake', 'quarantine') }} as faults
 inner join {{ ref('stg_files') }} as files
-    on faults.file_id = files.file_id and faults.batch = files.batch and files.is_judged_here
+    on faults.file_id = files.file_id and faults.batch = files.parcel and files.is_judged_here
 where faults.severity <> 'info'

@@ -14,6 +14,7 @@ with ledger as (
         cast(rows_accepted as bigint) as rows_accepted,
         cast(rows_quarantined as bigint) as rows_quarantined,
         cast(batch as bigint) as batch,
+        cast(coalesce(parcel, batch) as bigint) as parcel,
         cast(sequence as bigint) as delivery
     from {{ source('lake', 'ledger') }}
     {%- if var('cut', none) %}
@@ -73,6 +74,7 @@ judged as (
         judgements.rows_accepted,
         judgements.rows_quarantined,
         judgements.batch,
+        judgements.parcel,
         placements.delivery,
         judgements.status = 'loaded' as is_in_force,
         placements.path = judgements.path as is_judged_here,
@@ -102,6 +104,7 @@ select
     case when is_judged_here then rows_accepted else 0 end as rows_accepted,
     case when is_judged_here then rows_quarantined else 0 end as rows_quarantined,
     batch,
+    parcel,
     delivery,
     is_in_force,
     is_judged_here
