@@ -207,6 +207,7 @@ def ingest(
         _decide_together(settings, study, lake, found, share or Share(), result, tell)
     result.held += _bytes_lost(lake)
     if share is None:
+        lake.compact()
         lake.freeze()
     result.seconds = time.monotonic() - started
     return result

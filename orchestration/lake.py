@@ -5,6 +5,9 @@ once, each holding `Lake.writing`; reading needs nothing. Where the lake lies in
 file is uploaded before it gets its name in SHER2_HOME/lake, which then is the copy that is read; the number of a batch
 is taken by creating its ledger object, which the bucket grants once. Attempts stay on the machine that made them.
 
+Many small parcels are merged into one file, which holds their rows as they are and names them: from the moment it has
+its name they are read there, and their own files may go.
+
 A batch is written data first, as a parcel that nobody else writes, then its ledger file, whose number is its place in
 one order of all commits: a number is taken once, and who comes second looks again at what is still due. What no ledger
 file names does not exist. Rows of a file count when they lie in the parcel of its newest judgement (loaded or
@@ -24,6 +27,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 import duckdb
@@ -76,6 +80,10 @@ TABLES = {
 _EVERYTHING = "all"
 _ROW_GROUP_ROWS = 122_880
 _COPY_BYTES = 1 << 20
+_SMALL_BYTES, _SMALL_FILES, _MERGED_BYTES = 4 << 20, 64, 256 << 20
+"""So many files that are smaller are merged, into one that is not larger."""
+
+_MERGED = re.compile(r"merged-([0-9]+)\.parquet")
 _NUMBERED = re.compile(r"[0-9]+\.parquet$")
 
 
@@ -83,6 +91,19 @@ def record_schema(record: str) -> pa.Schema:
     """Columns of a record's Parquet files: where a row comes from, then the canonical columns."""
     meta = [pa.field(name, _META_TYPES[kind]) for name, kind in META_COLUMNS.items()]
     return pa.schema([*meta, *(pa.field(name, pa.string()) for name in RECORDS[record].column_names)])
+
+
+def _once_more(read: Callable) -> Callable:
+    """For what reads without a lock: the files that it has just found may have been merged into another one."""
+
+    @wraps(read)
+    def patient(*arguments):
+        try:
+            return read(*arguments)
+        except (FileNotFoundError, duckdb.IOException):
+            return read(*arguments)
+
+    return patient
 
 
 class Lake:
@@ -97,6 +118,7 @@ class Lake:
         self._attempts = self.root / "attempts"
         self._again = self.root / "again"
         self._frozen = settings.frozen
+        self._parcels: dict[Path, set[int]] = {}  # of merged files
         self._open_note = self._attempts / f"open-{secrets.token_hex(8)}.json"
 
     def _refuse_another(self, url: str) -> None:
@@ -111,8 +133,9 @@ class Lake:
                 f" {url or 'this home itself'}. Set SHER2_LAKE_URL as it was, or point SHER2_HOME at another home; the"
                 " runbook says how a lake is moved."
             )
-        _make(self.root)
-        _replace(mark, url)
+        if url or told:
+            _make(self.root)
+            _replace(mark, url)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -147,13 +170,13 @@ class Lake:
     def _clear_away(self) -> None:
         committed = set(self.deliveries()["parcel"])
         for folder in self._folders():
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink()
             if folder.name != "ledger":
+                self._drop_merged(folder)
                 for parcel in set(self._numbers(folder)) - committed:
                     (folder / _name(parcel)).unlink()
-        for leftover in self._files.glob(".*.tmp"):
-            leftover.unlink()
+        for folder in (self._files, self._attempts, self._again, self.root / "archives", *self._folders()):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
 
     def keep(self, chunks: Iterable[bytes]) -> str:
         """Keep the bytes of a file under their sha256, once.
@@ -246,6 +269,75 @@ class Lake:
             return self._bucket is None or self._bucket.create(name, temporary)
 
         return _write_all(self.root / name, tables, schema, uploaded)
+
+    def compact(self) -> int:
+        """Merge small files; nothing that can be read changes. The caller holds the writer lock of the home, so that no
+        build reads meanwhile.
+
+        Returns:
+            how many files were merged into others.
+        """
+        committed = set(self.deliveries()["parcel"])
+        return sum(self._compact(folder, committed) for folder in self._folders() if folder.name != "ledger")
+
+    def _compact(self, folder: Path, committed: set[int]) -> int:
+        self._pull(folder, committed)
+        self._drop_merged(folder)
+        merged = self._merged(folder)
+        own = {path: {int(path.stem)} for path in folder.glob("[0-9]*.parquet") if int(path.stem) in committed}
+        small = {path: parcels for path, parcels in (own | merged).items() if path.stat().st_size < _SMALL_BYTES}
+        if len(small) < _SMALL_FILES:
+            return 0
+        chosen, size = [], 0
+        for path in sorted(small):
+            if (size := size + path.stat().st_size) > _MERGED_BYTES:
+                break
+            chosen.append(path)
+        parcels = sorted(set().union(*(small[path] for path in chosen)))
+        schema = self._folders()[folder].with_metadata({"parcels": json.dumps(parcels)})
+        number = max((int(_MERGED.fullmatch(path.name)[1]) for path in merged), default=0) + 1
+        place = folder.relative_to(self.root).as_posix()
+        rows = (pq.read_table(path, schema=self._folders()[folder]) for path in chosen)
+        if not self._place(f"{place}/merged-{number:09d}.parquet", rows, schema):
+            return 0  # somebody else is at it
+        if self._bucket:
+            self._bucket.remove([f"{place}/{path.name}" for path in chosen])
+        self._drop_merged(folder)
+        return len(chosen)
+
+    def _merged(self, folder: Path) -> dict[Path, set[int]]:
+        """The parcels of each merged file."""
+        found = {}
+        for path in folder.glob("merged-*.parquet"):
+            if path not in self._parcels:
+                self._parcels[path] = set(json.loads(pq.read_schema(path).metadata[b"parcels"]))
+            found[path] = self._parcels[path]
+        return found
+
+    def _drop_merged(self, folder: Path) -> None:
+        """Remove the files of what is read elsewhere: left over where a merge was killed."""
+        covered: set[int] = set()
+        for path, parcels in sorted(self._merged(folder).items(), reverse=True):
+            if parcels <= covered:
+                path.unlink(missing_ok=True)
+            covered |= parcels
+        for parcel in covered & set(self._numbers(folder)):
+            (folder / _name(parcel)).unlink(missing_ok=True)
+
+    def settled(self) -> None:
+        """Finish merges that were killed: before it, rows may lie in two files."""
+        for folder in self._folders():
+            self._drop_merged(folder)
+
+    def _holding(self, folder: Path, parcels: Iterable[int]) -> list[str]:
+        """The files in which the rows of these parcels lie, each parcel in one of them."""
+        self._pull(folder, parcels)
+        wanted, files = set(parcels), []
+        for path, held in sorted(self._merged(folder).items(), reverse=True):
+            if held & wanted:
+                files.append(str(path))
+                wanted -= held
+        return files + [str(path) for parcel in wanted if (path := folder / _name(parcel)).exists()]
 
     def _remove(self, names: list[str]) -> None:
         there = [name for name in names if (self.root / name).exists()]
@@ -430,12 +522,12 @@ class Lake:
         view.loc[~here, ["rows_read", "rows_accepted", "rows_quarantined"]] = 0
         return view[LEDGER_SCHEMA.names].sort_values(["path", "sequence"], ignore_index=True)
 
+    @_once_more
     def quarantine(self) -> pd.DataFrame:
         """Faults of the verdicts in force (FAULT_SCHEMA, batch): quarantined rows (warning) and findings (info)."""
-        folder, rows = self.root / "quarantine", self.deliveries()
-        committed = set(rows["parcel"])  # a run may be clearing away what is not
-        self._pull(folder, committed)
-        tables = [pq.read_table(folder / _name(number)) for number in self._numbers(folder) if number in committed]
+        rows = self.deliveries()
+        files = self._holding(self.root / "quarantine", rows["parcel"].unique())
+        tables = [pq.read_table(path) for path in files]
         faults = pa.concat_tables(tables).to_pandas() if tables else TABLES["quarantine"].empty_table().to_pandas()
         current = _loaded(rows)[["file_id", "batch", "parcel"]]
         found = faults.rename(columns={"batch": "parcel"}).merge(current, on=["file_id", "parcel"])
@@ -446,8 +538,7 @@ class Lake:
     def accepted_rows(self, record: str) -> int:
         """Rows of a record that count."""
         current = pa.Table.from_pandas(_loaded(self.deliveries())[["file_id", "parcel"]], preserve_index=False)
-        self._pull(self.root / "records" / record, current["parcel"].to_pylist())
-        files = [str(path) for path in (self.root / "records" / record).glob("*.parquet")]
+        files = self._holding(self.root / "records" / record, current["parcel"].to_pylist())
         if not files:
             return 0
         with duckdb.connect() as connection:
@@ -467,6 +558,7 @@ class Lake:
         watched = (self.root / "ledger", self._again)
         return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in watched)
 
+    @_once_more
     def raw_rows(self, record: str, keys: Iterable[tuple[str, int, int]]) -> list[dict]:
         """Rows of a record as they were read, accepted or not.
 
@@ -487,9 +579,7 @@ class Lake:
             ],
             pa.schema({"file_id": pa.string(), "parcel": pa.int64(), "row_number": pa.int64()}),
         )
-        named = sorted(set(wanted["parcel"].to_pylist()))
-        self._pull(folder, named)
-        files = [str(path) for parcel in named if (path := folder / _name(parcel)).exists()]
+        files = self._holding(folder, set(wanted["parcel"].to_pylist()))
         if not files:
             return []
         with duckdb.connect() as connection:
@@ -497,7 +587,8 @@ class Lake:
             rows = connection.execute(
                 "select r._file_id, r._row_number, r.subject_id, r._source from read_parquet($files) as r"
                 " semi join wanted as w"
-                " on r._file_id = w.file_id and r._batch = w.parcel and r._row_number = w.row_number",
+                " on r._file_id = w.file_id and r._batch = w.parcel and r._row_number = w.row_number"
+                " order by r._file_id, r._row_number",
                 {"files": files},
             ).fetchall()
         return [dict(zip(("file_id", "row_number", "subject_id", "source"), row, strict=True)) for row in rows]
@@ -531,12 +622,19 @@ class Lake:
 
     def _pull(self, folder: Path, parcels: Iterable[int]) -> None:
         """Have the files of these parcels in the copy; what a ledger object names has been there before it."""
-        if self._bucket:
-            _make(folder)
-            place = folder.relative_to(self.root).as_posix()
-            missing = [name for parcel in set(parcels) if not (folder / (name := _name(parcel))).exists()]
-            there = self._bucket.objects(f"{place}/") if missing else {}
-            self._fetch(folder, [name for item in missing if (name := f"{place}/{item}") in there])
+        if self._bucket is None:
+            return
+        _make(folder)
+        place = folder.relative_to(self.root).as_posix()
+        covered = set().union(*self._merged(folder).values())
+        missing = {parcel for parcel in set(parcels) - covered if not (folder / _name(parcel)).exists()}
+        if not missing:
+            return
+        there = self._bucket.objects(f"{place}/")
+        self._fetch(folder, [name for name in there if _MERGED.fullmatch(Path(name).name)])
+        self._drop_merged(folder)
+        missing -= set().union(*self._merged(folder).values())
+        self._fetch(folder, [name for parcel in missing if (name := f"{place}/{_name(parcel)}") in there])
 
     def _fetch(self, folder: Path, names: list[str]) -> None:
         wanted = {name: folder / Path(name).name for name in names}

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.errors import UserError
+from orchestration.lake import Lake
 from orchestration.locking import writer_lock
 from orchestration.replay import NotReplayed, Recording, Replayed, replay
 from orchestration.settings import DBT_PROJECT, Settings
@@ -130,6 +131,7 @@ class Dbt:
         whoever publishes has to look.
         """
         self.parse()
+        Lake(self.settings).settled()
         fingerprint = self._fingerprint()
         if fingerprint in _recorded:
             self._start_anew()

@@ -119,7 +119,7 @@ def _rows_of_the_lake(settings: Settings) -> dict[tuple[str, int], tuple[int, in
     """(file, parcel) -> rows accepted, rows quarantined, as they lie in the Parquet files."""
     counts: dict[tuple[str, int], tuple[int, int]] = {}
     for record in RECORDS:
-        for path in (settings.lake / "records" / record).glob("[0-9]*.parquet"):
+        for path in (settings.lake / "records" / record).glob("*.parquet"):
             table = pq.read_table(path, columns=["_file_id", "_batch", "_rejected_by"])
             for row in table.to_pylist():
                 accepted, apart = counts.get((row["_file_id"], row["_batch"]), (0, 0))
