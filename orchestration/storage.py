@@ -68,6 +68,7 @@ class Bucket:
             ) from None
         with self._told():
             self._files = s3fs.S3FileSystem(
+                skip_instance_cache=True,  # one is kept here, with the environment as it is now
                 use_listings_cache=False,
                 default_block_size=_BLOCK,
                 config_kwargs={

@@ -6,6 +6,9 @@ grant a conditional create once, as S3 does.
 
 import os
 import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import boto3
@@ -60,6 +63,18 @@ class ObjectStore:
     def put(self, url: str, content: str | bytes) -> None:
         bucket, _, key = url.removeprefix("s3://").partition("/")
         self.client.put_object(Bucket=bucket, Key=key, Body=content if isinstance(content, bytes) else content.encode())
+
+    @contextmanager
+    def asking_for_permission(self) -> Iterator[None]:
+        """Inside, nobody may do anything."""
+        self._let_pass(0)
+        try:
+            yield
+        finally:
+            self._let_pass(10**12)
+
+    def _let_pass(self, requests: int) -> None:
+        urllib.request.urlopen(f"{self.url}/moto-api/reset-auth", data=str(requests).encode()).close()
 
     def names(self, url: str) -> list[str]:
         """Every object of a bucket, by name."""
