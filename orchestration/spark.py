@@ -16,6 +16,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from orchestration.errors import UserError
+from orchestration.lake import Lake
 from orchestration.warehouse import (
     Dbt,
     DbtFailed,
@@ -75,6 +76,7 @@ class Spark:
         Raises:
             UserError: Spark did not start, or its tables do not arrive on this machine.
         """
+        Lake(self.dbt.settings).settled()
         self.dbt.lay_out()
         self.dbt.name_paths()
         os.environ |= {"SHER2_SPARK_SCHEMA": self.prefix, "SHER2_SPARK_TABLES": str(self.tables)}

@@ -74,7 +74,10 @@ class ObjectStore:
             self._let_pass(10**12)
 
     def _let_pass(self, requests: int) -> None:
-        urllib.request.urlopen(f"{self.url}/moto-api/reset-auth", data=str(requests).encode()).close()
+        request = urllib.request.Request(
+            f"{self.url}/moto-api/reset-auth", str(requests).encode(), {"Content-Type": "text/plain"}
+        )
+        urllib.request.urlopen(request).close()
 
     def names(self, url: str) -> list[str]:
         """Every object of a bucket, by name."""
