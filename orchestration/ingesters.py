@@ -94,6 +94,7 @@ def main() -> None:
             tell("yields", item)
     except Exception as raised:
         error = raised
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # our input is closed when the end is known
     tell("ends", error)
 
 
