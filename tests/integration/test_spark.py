@@ -138,7 +138,7 @@ def test_tests_of_the_data_run_on_spark_as_well(tmp_path):
 def test_an_engine_that_fails_leaves_the_publication_and_what_was_taken_in(demo, monkeypatch):
     before = demo.settings.warehouse.read_bytes()
     demo.drop("clinical/visits_late.csv", "subject_id,visit_name,visit_on\nS-NEW,WEEK 6,2024-01-05\n")
-    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--driver-java-options -XX:+NoSuchOption pyspark-shell")
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--driver-memory 1k pyspark-shell")
     failed = demo.sher2("run", "--engine", "spark")
     assert failed.returncode == 2
     assert "spark: the session did not start" in failed.stderr and "spark.log" in failed.stderr
