@@ -23,7 +23,7 @@ _SERVER = "from tests.object_store import ObjectStore\nwith ObjectStore() as s:\
 
 
 def _write(folder: Path, files: int, rows: int) -> None:
-    (folder / "lab").mkdir(parents=True)
+    (folder / "lab").mkdir(parents=True, exist_ok=True)
     for number in range(files):
         lines = (
             f"S{row % 500},{number}-{row},42914-2,{row % 97}.5,ng/mL,2024-{row % 12 + 1:02}-{row % 28 + 1:02},F,SERUM\n"
