@@ -27,6 +27,13 @@ def store():
         yield store
 
 
+@pytest.fixture(autouse=True)
+def environment_of_its_own(monkeypatch):
+    """A run tells its children of its buckets; later tests have none."""
+    for key in ("SHER2_LANDING_URL", "SHER2_LAKE_URL"):
+        monkeypatch.setenv(key, "")
+
+
 @pytest.fixture
 def buckets(tmp_path, store) -> tuple[str, str]:
     """URLs of a landing folder and of a lake of a test's own."""
