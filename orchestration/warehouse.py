@@ -157,6 +157,7 @@ class Dbt:
         engine fills it.
         """
         self.parse()
+        Lake(self.settings).settled()
         self._start_anew()
         results = node_results(self._invoke("build", "--empty", "--exclude-resource-type", "test", "unit_test").results)
         if failed := next((result for result in results if result.is_failed), None):
