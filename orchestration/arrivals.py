@@ -28,7 +28,7 @@ FINGERPRINT = "sher2/due"
 _BACK_OFF_SECONDS = 10
 """After the first failure; twice as long after each further one."""
 
-_TICK_MS, _QUIET_MS, _BURST_MS = 100, 50, 5_000
+_TICK_MS, _QUIET_MS, _BURST_MS = 250, 50, 5_000
 """How often to look at the clock; changes are one arrival until it has been quiet so long, or they lasted so long."""
 
 _IDLE_SECONDS = 15
@@ -90,7 +90,11 @@ class Arrivals:
         is_fresh = self._is_fresh(scan(self._settings.landing_place)[0])
         pause = self._settle_seconds() + 0.05 if is_fresh else _IDLE_SECONDS
         until = time.monotonic() + min(seconds, pause)
-        while time.monotonic() < until and not self.is_over():
+        while not self.is_over():
+            left = until - time.monotonic()
+            if left < _TICK_MS / 1000:
+                time.sleep(max(left, 0))
+                return
             if next(self._changes):
                 return
 
@@ -109,12 +113,12 @@ class Arrivals:
             study = load_study(self._settings.study_file)
         except UserError as error:
             return Rest(str(error))
+        if is_held(self._settings.home):
+            return Rest("a run is under way")
         fingerprint = self._due(study)
         if fingerprint is None:
             return Rest("nothing is due: every whole file is taken in and published")
         bury(self._instance)
-        if is_held(self._settings.home):
-            return Rest("a run is under way")
         return self._next(fingerprint, most=study.ingest.max_attempts + 2)
 
     def _due(self, study: Study) -> str | None:

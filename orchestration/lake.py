@@ -535,19 +535,20 @@ class Lake:
             ["file_id", "row_number", "rule"], kind="stable", ignore_index=True
         )
 
-    def accepted_rows(self, record: str) -> int:
-        """Rows of a record that count."""
+    def accepted_rows(self) -> dict[str, int]:
+        """Rows that count, by record."""
         current = pa.Table.from_pandas(_loaded(self.deliveries())[["file_id", "parcel"]], preserve_index=False)
-        files = self._holding(self.root / "records" / record, current["parcel"].to_pylist())
-        if not files:
-            return 0
+        counts = dict.fromkeys(RECORDS, 0)
         with duckdb.connect() as connection:
             connection.register("current", current)
-            return connection.execute(
-                "select count(*) from read_parquet($files) as r"
-                " join current as c on r._file_id = c.file_id and r._batch = c.parcel where r._rejected_by is null",
-                {"files": files},
-            ).fetchone()[0]
+            for record in RECORDS:
+                if files := self._holding(self.root / "records" / record, current["parcel"].to_pylist()):
+                    counts[record] = connection.execute(
+                        "select count(*) from read_parquet($files) as r join current as c"
+                        " on r._file_id = c.file_id and r._batch = c.parcel where r._rejected_by is null",
+                        {"files": files},
+                    ).fetchone()[0]
+        return counts
 
     def stamp(self) -> tuple:
         """Changes with whatever is committed, and whatever is asked to be judged again."""

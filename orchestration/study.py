@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -433,13 +434,24 @@ def load_study(path: Path) -> Study:
         UserError: the file is absent, is no YAML, or a key is unknown or out of range; names the key and the mend.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. Point SHER2_STUDY at the study's protocol (see study.yaml in the repository)."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Save it as UTF-8 text.") from None
+    study = _study(path, text)
+    if study.privacy.pseudonymise:
+        privacy.key()  # without it nothing may be read, and what was read would be read anew
+    return study
+
+
+@lru_cache(maxsize=8)
+def _study(path: Path, text: str) -> Study:
+    """As a text says it: who watches a folder asks again and again. A study cannot be changed."""
+    try:
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -449,12 +461,9 @@ def load_study(path: Path) -> Study:
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no keys. Start from the study.yaml of the repository.")
     try:
-        study = Study.model_validate(content)
+        return Study.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
-    if study.privacy.pseudonymise:
-        privacy.key()  # without it nothing may be read, and what was read would be read anew
-    return study
 
 
 def _explain(item: dict) -> str:

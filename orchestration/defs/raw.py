@@ -99,12 +99,13 @@ def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
             context.log_event(
                 dg.AssetObservation(asset_key=["landing", folder], metadata={"files seen so far": len(paths)})
             )
+        accepted = lake.accepted_rows()
         for record in RECORDS.values():
             counts = ingested.records.get(record.name)
             yield dg.MaterializeResult(
                 asset_key=["raw", record.name],
                 metadata={
-                    "dagster/row_count": lake.accepted_rows(record.name),
+                    "dagster/row_count": accepted[record.name],
                     "rows read in this run": counts.rows_read if counts else 0,
                     "rows quarantined in this run": counts.rows_quarantined if counts else 0,
                     "seconds": round(ingested.seconds, 3),

@@ -63,7 +63,7 @@ def test_an_upload_that_stalled_is_superseded_by_the_whole_file(home):
     text = lab(("A1", "1.5"), ("A2", "2.5"), ("A3", "3.5"))
     home.drop("lab/a.csv", text[: text.index("A3") + 4])
     take_in(home)
-    assert Lake(home.settings).accepted_rows("lab_results") == 2 and quarantined(home) == {3: "ragged_row"}
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 2 and quarantined(home) == {3: "ragged_row"}
     home.drop("lab/a.csv", text)
     take_in(home)
     assert statuses(home) == {"lab/a.csv": ["superseded", "loaded"]}
@@ -75,7 +75,7 @@ def test_a_file_renamed_after_it_was_loaded_counts_once(home):
     take_in(home)
     path.rename(path.with_name("b.csv"))
     assert [verdict.status for verdict in take_in(home).files] == ["duplicate"]
-    assert Lake(home.settings).accepted_rows("lab_results") == 1
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 1
 
 
 def test_a_file_that_vanishes_between_notice_and_run_stops_nothing_and_is_not_asked_for_again(home):
@@ -116,7 +116,7 @@ def test_the_same_file_a_year_later_is_known_by_the_lake_whatever_else_was_forgo
     home.drop("lab/2025/a.csv", text)
     take_in(home)
     assert statuses(home) == {"lab/a.csv": ["loaded"], "lab/2025/a.csv": ["duplicate"]}
-    assert Lake(home.settings).accepted_rows("lab_results") == 1
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 1
 
 
 def test_a_file_that_no_run_can_judge_is_set_aside_after_some_tries_and_blocks_no_other(home, monkeypatch):
@@ -208,7 +208,7 @@ def test_many_small_files_are_few_batches_and_each_counts_once(home, monkeypatch
         home.drop(f"lab/{number:04}.csv", lab((f"A{number}", "1.5")))
     result = take_in(home)
     assert len(result.files) == 120 and len(result.batches) == 3
-    assert Lake(home.settings).accepted_rows("lab_results") == 120
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 120
 
 
 ROW = "S1,{},42914-2,{},ng/mL,2024-03-01T08:00,F,SERUM"

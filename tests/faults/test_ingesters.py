@@ -169,7 +169,7 @@ def test_bytes_that_another_one_has_loaded_at_another_path_are_a_duplicate(home,
 
     meanwhile(moved)
     assert statuses(home.settings) == {"lab/a.csv": ["loaded"], "lab/z.csv": ["duplicate"]}
-    assert Lake(home.settings).accepted_rows("lab_results") == 1
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 1
     assert_invariants(home.settings)
 
 

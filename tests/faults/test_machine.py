@@ -62,7 +62,7 @@ def test_a_full_disk_stops_ingestion_and_the_next_run_with_room_goes_on(tmp_path
     assert_invariants(home.settings, before, is_at_rest=False)
     assert runs.run(home.settings, "ingest").code == 0
     assert_invariants(home.settings, before)
-    assert Lake(home.settings).accepted_rows("lab_results") == 200
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 200
 
 
 def test_rows_are_never_committed_without_their_quarantine(home, monkeypatch):
@@ -284,7 +284,7 @@ def test_kept_bytes_that_are_damaged_are_set_aside_and_kept_anew_when_the_file_i
         0
     ].reason
     assert [held.path for held in pending(home.settings, load_study(home.settings.study_file))] == ["lab/a.csv"]
-    assert lake.accepted_rows("lab_results") == 2 and lake.data_hash() == before  # it counts as it was judged
+    assert lake.accepted_rows()["lab_results"] == 2 and lake.data_hash() == before  # it counts as it was judged
     home.drop("lab/a.csv", text)
     assert take_in(home).held == []
     assert_invariants(home.settings)

@@ -88,7 +88,7 @@ def test_rows_read_are_accepted_or_quarantined_and_the_bytes_are_kept(home, take
     faults = Lake(home.settings).quarantine()
     assert dict(zip(faults["row_number"], faults["rule"], strict=True)) == {2: "known_unit", 3: "value_readable"}
     assert all("lab/sub/a.csv" in message for message in faults["message"])
-    assert Lake(home.settings).accepted_rows("lab_results") == 1
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 1
 
 
 def test_running_twice_changes_nothing(home, take_in):
@@ -112,7 +112,7 @@ def test_the_same_bytes_under_another_name_are_a_duplicate(home, take_in):
         "lab/copy.csv": ["duplicate"],
         "clinical/later.csv": ["duplicate"],
     }
-    assert Lake(home.settings).accepted_rows("lab_results") == 1
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 1
 
 
 def test_other_bytes_at_the_same_path_supersede_and_may_be_taken_back(home, take_in):
@@ -158,7 +158,7 @@ def test_arrival_order_and_batching_do_not_change_the_data_hash(tmp_path, monkey
             if number:
                 ingest(home.settings, load_study(home.settings.study_file))
         ingest(home.settings, load_study(home.settings.study_file))
-        hashes.append((Lake(home.settings).data_hash(), Lake(home.settings).accepted_rows("lab_results")))
+        hashes.append((Lake(home.settings).data_hash(), Lake(home.settings).accepted_rows()["lab_results"]))
     assert hashes[0] == hashes[1]
 
 
@@ -168,7 +168,7 @@ def test_batches_are_bounded_and_nothing_is_left(home, take_in, monkeypatch, lim
     for number in range(5):
         home.drop(f"lab/f{number}.csv", lab((f"A{number}", "1"), (f"B{number}", "2")))
     result = take_in()
-    assert len(result.batches) == 3 and Lake(home.settings).accepted_rows("lab_results") == 10
+    assert len(result.batches) == 3 and Lake(home.settings).accepted_rows()["lab_results"] == 10
 
 
 def test_mended_rules_judge_refused_files_and_quarantined_rows_again(home, take_in):
@@ -189,7 +189,7 @@ def test_mended_rules_judge_refused_files_and_quarantined_rows_again(home, take_
     assert again == {"lab/a.csv": "loaded", "lab/b.csv": "loaded"}
     after = Lake(home.settings).ledger().set_index("path")
     assert (after["received_at"] == before["received_at"]).all() and (after["sequence"] == before["sequence"]).all()
-    assert Lake(home.settings).accepted_rows("lab_results") == 3
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 3
     assert take_in().batches == []
 
 
@@ -203,7 +203,7 @@ def test_the_lake_alone_is_enough_to_judge_everything_again(home, take_in):
     lake.forget()
     assert sorted(verdict.path for verdict in take_in().files) == ["lab/a.csv", "lab/b.csv"]
     assert (lake.data_hash(), lake.ledger()["received_at"].tolist()) == (before, received)
-    assert lake.accepted_rows("lab_results") == 2 and len(lake.quarantine()) == 1
+    assert lake.accepted_rows()["lab_results"] == 2 and len(lake.quarantine()) == 1
     assert take_in().batches == []
 
 

@@ -112,7 +112,7 @@ def test_an_archive_sent_again_brings_what_changed_and_knows_the_rest(home, take
     os.utime(home.settings.landing / "lab/export.zip", (1_700_000_100, 1_700_000_100))
     taken = {item.path: item.status for item in take_in().files}
     assert taken == {"lab/export.zip": "loaded", "lab/export.zip/lab_results.csv": "loaded"}
-    assert Lake(home.settings).accepted_rows("lab_results") == 2 + 3
+    assert Lake(home.settings).accepted_rows()["lab_results"] == 2 + 3
     assert take_in().files == []
 
 

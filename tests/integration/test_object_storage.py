@@ -77,7 +77,7 @@ def test_what_one_machine_has_taken_in_another_one_knows(tmp_path, store, bucket
     store.put(f"{buckets[0]}/clinical/a.csv", VISITS.replace("2024-02-01", "2024-02-02"))
     assert [verdict.status for verdict in take_in(second).files] == ["loaded"]
     assert Lake(first.settings).ledger()["status"].tolist() == ["superseded", "loaded", "rejected"]
-    assert Lake(first.settings).accepted_rows("visits") == Lake(second.settings).accepted_rows("visits") == 2
+    assert Lake(first.settings).accepted_rows()["visits"] == Lake(second.settings).accepted_rows()["visits"] == 2
     refused = Lake(first.settings).ledger()["file_id"].iloc[-1]
     Lake(first.settings).reprocess(refused)
     assert [verdict.path for verdict in take_in(second).files] == ["clinical/bad.csv"]
@@ -117,7 +117,7 @@ def test_merged_files_are_read_by_machines_that_have_the_small_ones_and_by_those
         lake = Lake(home.settings)
         lake.prepare()
         lake.freeze()
-        assert lake.accepted_rows("visits") == 3
+        assert lake.accepted_rows()["visits"] == 3
         assert len(list((home.settings.lake / "records/visits").glob("[0-9m]*.parquet"))) == files
 
 

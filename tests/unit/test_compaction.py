@@ -43,7 +43,7 @@ def test_merged_rows_are_the_same_rows_in_one_file(home):
     traced, ledger = lake.raw_rows("visits", keys), lake.deliveries()
     assert lake.compact() == 6 and names(lake) == ["merged-000000001.parquet"]
     again = Lake(home.settings)
-    assert read(again) == before and again.accepted_rows("visits") == 2 + 3 + 4 + 5 + 7
+    assert read(again) == before and again.accepted_rows()["visits"] == 2 + 3 + 4 + 5 + 7
     assert again.raw_rows("visits", keys) == traced and len(traced) == 2
     assert again.deliveries().equals(ledger) and again.compact() == 0
 
@@ -72,7 +72,7 @@ def test_rows_that_no_ledger_file_names_are_not_merged(home):
     newest = max((lake.root / "ledger").glob("[0-9]*.parquet"))
     newest.unlink()
     lake.compact()
-    assert len(names(lake)) == 2 and lake.accepted_rows("visits") == 1 + 2 + 3 + 4 + 5
+    assert len(names(lake)) == 2 and lake.accepted_rows()["visits"] == 1 + 2 + 3 + 4 + 5
 
 
 class Death(BaseException):

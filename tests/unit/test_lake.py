@@ -50,7 +50,7 @@ def statuses(lake: Lake) -> dict[tuple[str, str], str]:
 def test_readers_always_find_a_file_of_every_table(lake):
     for record in RECORDS:
         assert pq.read_table(lake.root / "records" / record / "empty.parquet").schema.equals(record_schema(record))
-    assert lake.ledger().empty and lake.quarantine().empty and lake.accepted_rows("visits") == 0
+    assert lake.ledger().empty and lake.quarantine().empty and lake.accepted_rows()["visits"] == 0
 
 
 def test_bytes_are_kept_once_under_their_hash_and_packed_the_same_every_time(lake, tmp_path):
@@ -71,7 +71,7 @@ def test_data_without_its_ledger_file_does_not_exist(lake):
     batch = commit(lake, entry("b", "y.csv", 2, count=3))
     (lake.root / "ledger" / f"{batch:09d}.parquet").unlink()
     (lake.root / "records" / "visits" / ".000000009.parquet.tmp").write_bytes(b"torn")
-    assert lake.accepted_rows("visits") == 2 and statuses(lake) == {("x.csv", "a"): "loaded"}
+    assert lake.accepted_rows()["visits"] == 2 and statuses(lake) == {("x.csv", "a"): "loaded"}
     lake.prepare()
     left = sorted(os.listdir(lake.root / "records" / "visits"))
     assert len(left) == 2 and left[1] == "empty.parquet" and lake.next_batch() == batch
@@ -80,9 +80,9 @@ def test_data_without_its_ledger_file_does_not_exist(lake):
 def test_rows_count_in_the_batch_of_the_newest_judgement(lake):
     commit(lake, entry("a", "x.csv", 1, count=2))
     commit(lake, entry("a", "x.csv", 1, count=3))
-    assert lake.accepted_rows("visits") == 3
+    assert lake.accepted_rows()["visits"] == 3
     commit(lake, entry("a", "x.csv", 1, "rejected"))
-    assert lake.accepted_rows("visits") == 0 and statuses(lake) == {("x.csv", "a"): "rejected"}
+    assert lake.accepted_rows()["visits"] == 0 and statuses(lake) == {("x.csv", "a"): "rejected"}
 
 
 def test_the_newest_loaded_delivery_of_a_path_supersedes(lake):
