@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from html import escape
 from pathlib import Path
 
 from orchestration.exports.records import RECORDS
@@ -23,8 +24,9 @@ def keep(settings: Settings, batch: int, documents: list[dict]) -> None:
 def write_docs(settings: Settings) -> Path:
     """Render suites and results of the kept batches as static pages: counts by expectation, never a clinical value.
 
-    The pages take their styles from public addresses; without a network they are plain, but complete. Rendered anew
-    only when a batch has come since.
+    The pages take their styles from public addresses; without a network they are plain, but complete. The index of
+    Great Expectations would be empty then (a script from elsewhere fills it), so it is our own. Rendered anew only when
+    a batch has come since.
 
     Returns:
         the index page, reports/validation/index.html.
@@ -71,10 +73,32 @@ def write_docs(settings: Settings) -> Path:
             )
             context.validation_results_store.set(key, expectationSuiteValidationResultSchema.load(document))
     context.build_data_docs()
+    (fresh / "index.html").write_text(_index(fresh), "utf-8")
     (fresh / mark.name).write_text(content)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(fresh, target)
     return target / "index.html"
+
+
+def _index(site: Path) -> str:
+    suites = sorted(site.glob("expectations/*.html"))
+    results = sorted(
+        site.glob("validations/*/batch-*/*/*.html"), key=lambda page: int(page.parts[-3][6:]), reverse=True
+    )
+
+    def link(page: Path, text: str) -> str:
+        return f'<li><a href="{escape(page.relative_to(site).as_posix())}">{escape(text)}</a></li>'
+
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Validation</title>'
+        "<style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:44rem;margin:2rem auto;"
+        "padding:0 1rem}</style><h1>Validation</h1>"
+        f"<h2>Results of the last {_KEPT_BATCHES} batches</h2><ul>"
+        + "".join(link(page, f"batch {page.parts[-3][6:]}: {page.parts[-4]}") for page in results)
+        + "</ul><h2>Rules of each record</h2><ul>"
+        + "".join(link(page, page.stem) for page in suites)
+        + "</ul></html>"
+    )
 
 
 def _folder(settings: Settings) -> Path:

@@ -10,7 +10,9 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
 from orchestration.guard import Guard
+from orchestration.pages import Pages
 from orchestration.processes import tie
+from orchestration.settings import Settings
 
 
 def main(port: int, workspace: str) -> None:
@@ -23,7 +25,8 @@ def main(port: int, workspace: str) -> None:
             workspace_load_target=WorkspaceFileTarget([workspace]),
         ) as context,
     ):
-        app = Guard(create_app_from_workspace_process_context(context), port)
+        pages = Pages(create_app_from_workspace_process_context(context), Settings.from_environment())
+        app = Guard(pages, port)
         # No Host or X-Forwarded-For header of a proxy is believed: nobody stands between the browser and us.
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", proxy_headers=False)
 

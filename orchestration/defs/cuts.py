@@ -12,6 +12,7 @@ from orchestration.defs.efficacy import STATISTICIANS
 from orchestration.defs.home import Home
 from orchestration.exports.records import RECORDS
 from orchestration.inspection import headline_estimates
+from orchestration.pages import page_of_cut
 from orchestration.study import Study
 from orchestration.warehouse import connect
 
@@ -53,7 +54,7 @@ def build_cuts(study: Study) -> dg.AssetsDefinition:
                 "received from": frozen.manifest["received_from"],
                 "code_version": frozen.manifest["code_version"],
                 "path": dg.MetadataValue.path(str(frozen.database)),
-                "report": dg.MetadataValue.path(str(frozen.report)),
+                "report": dg.MetadataValue.url(page_of_cut(on)),
             }
         )
 
