@@ -4,12 +4,10 @@ import dagster as dg
 
 from orchestration.defs.automation import build_schedule, build_sensor, pipeline
 from orchestration.defs.cuts import build_cuts
-from orchestration.defs.efficacy import metrics
 from orchestration.defs.home import Home, Marts
 from orchestration.defs.landing import landing_assets
-from orchestration.defs.publication import catalog, efficacy_report, validation_docs, warehouse
+from orchestration.defs.publication import build_publication, catalog, efficacy_report, validation_docs
 from orchestration.defs.raw import raw
-from orchestration.defs.warehouse import build_dbt_assets
 from orchestration.publication import code_version
 from orchestration.settings import Settings
 from orchestration.study import load_study
@@ -34,9 +32,7 @@ def build_defs(settings: Settings | None = None, *, with_automation: bool = True
         assets=[
             *landing_assets,
             raw,
-            build_dbt_assets(Dbt(settings, study).manifest()),
-            metrics,
-            warehouse,
+            build_publication(Dbt(settings, study).manifest()),
             efficacy_report,
             validation_docs,
             catalog,
