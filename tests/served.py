@@ -14,6 +14,7 @@ from orchestration.settings import REPOSITORY
 from tests.conftest import Home
 
 PATIENCE_SECONDS = 240
+HEADING = "subject_id,sample_id,analyte,value,unit,collected_at,reported_at,result_status,specimen,laboratory"
 
 RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
 
@@ -115,8 +116,7 @@ def put_sample(home: Home, name: str) -> None:
     """A file with one laboratory result whose sample has the name."""
     subject = home.value("select min(subject_id) from marts.dim_subject where first_dose_on is not null")
     row = f"{subject},{name},42914-2,17,ng/mL,2024-03-01T08:00,2024-03-02T08:00,F,SERUM,NORTH\n"
-    heading = "subject_id,sample_id,analyte,value,unit,collected_at,reported_at,result_status,specimen,laboratory\n"
-    put(home, f"lab/{name}.csv", (heading + row).encode())
+    put(home, f"lab/{name}.csv", f"{HEADING}\n{row}".encode())
 
 
 def has_sample(home: Home, name: str) -> bool:

@@ -19,7 +19,7 @@ from orchestration.resident import is_resident
 from orchestration.simulate import write_study
 from orchestration.study import load_study
 from tests.conftest import make_home
-from tests.served import RUNS, Served, eventually, free_port, has_sample, put, put_sample
+from tests.served import HEADING, RUNS, Served, eventually, free_port, has_sample, put, put_sample
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -30,11 +30,33 @@ LAUNCH = (
 )  # fmt: skip
 
 
+class Hook(http.server.BaseHTTPRequestHandler):
+    """A webhook that keeps what it is told."""
+
+    def do_POST(self):
+        self.server.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def hook():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        server.told = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, hook):
     home = make_home(tmp_path_factory.mktemp("up"))
     write_study(home.settings.home.parent / "out", 10, 5)
-    up = Served(home, free_port())
+    alert = {"SHER2_ALERT": f"http://127.0.0.1:{hook.server_port}/sher2"}
+    up = Served(home, free_port(), surroundings=os.environ | alert)
     assert up.host in up.line, up.line
     yield up
     if up.process.poll() is None:
@@ -81,6 +103,25 @@ def test_what_the_interface_shows_is_what_the_worker_did(served):
     eventually(lambda: set(served.runs().values()) == {"SUCCESS"}, "every run ends well")
     made = {"/".join(n["assetKey"]["path"]): n["assetMaterializations"] for n in nodes["assetNodes"]}
     assert made["warehouse"][0]["runId"] in runs and made["reports/efficacy"]
+
+
+def test_a_run_that_fails_in_the_worker_is_told_and_its_recovery_too(served, hook):
+    eventually(lambda: is_resident(served.home.settings), "the worker is there")
+    build_id, before = current_build_id(served.home.settings), len(hook.told)
+
+    def deliver(day: str) -> None:
+        rows = [f"S,F{n},42914-2,17,ng/mL,{day},2024-03-02,F,SERUM,FLOOD" for n in range(400)]
+        put(served.home, "lab/flood.csv", "\n".join([HEADING, *rows, ""]).encode())
+
+    deliver("03/01/2024")  # in no declared format: every row is quarantined
+    eventually(lambda: len(hook.told) > before, "the failure is told")
+    told = hook.told[-1]
+    assert (told["event"], told["alarm"], told["stage"]) == ("failure", "run", "reading files")
+    assert current_build_id(served.home.settings) == build_id and "03/01" not in json.dumps(hook.told)
+    deliver("2024-03-01")
+    eventually(lambda: hook.told[-1]["event"] == "recovery", "the recovery is told")
+    assert [one["event"] for one in hook.told[before:]] == ["failure", "recovery"]
+    eventually(lambda: current_build_id(served.home.settings) != build_id, "the mended export is published")
 
 
 def test_a_mended_protocol_is_followed(served):
@@ -201,6 +242,16 @@ UPGRADE = {
         ("POST", "/report_asset_materialization/warehouse", JSON, "{}"),
         ("POST", "/report_asset_observation/warehouse", JSON, "{}"),
         ("GET", "/", REBOUND, ""),
+        ("GET", "/reports/efficacy.html", REBOUND, ""),
+        ("GET", "/reports/efficacy.html", EVIL, ""),
+        ("GET", "/reports/efficacy.html", CROSS | {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, ""),
+        ("POST", "/reports/efficacy.html", JSON, "{}"),
+        ("GET", "/reports/../warehouse.duckdb", {}, ""),
+        ("GET", "/reports/%2e%2e/warehouse.duckdb", {}, ""),
+        ("GET", "/reports/..%2fwarehouse.duckdb", {}, ""),
+        ("GET", "/reports/%2fetc%2fpasswd", {}, ""),
+        ("GET", "/cuts/..%2fbuild%2fwarehouse.duckdb", {}, ""),
+        ("GET", "/cuts/%00.html", {}, ""),
         ("GET", "/server_info", EVIL, ""),
         ("GET", "/server_info", CROSS | {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, ""),
         ("GET", "/", CROSS | {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, ""),
@@ -232,6 +283,40 @@ def test_what_its_own_pages_send_is_answered(served, method, path, headers, expe
     headers = {name: named.get(value, value) for name, value in headers.items()}
     body = json.dumps({"query": RUNS}) if method == "POST" else ""
     assert served.request(method, path, headers, body)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ("/reports/efficacy.html", "text/html"),
+        ("/reports/data/waterfall.csv", "text/csv"),
+        ("/reports/validation/index.html", "text/html"),
+        ("/reports/catalog/index.html", "text/html"),
+    ],
+)
+def test_report_documents_and_catalog_are_read_through_the_interface_and_cannot_drive_it(served, page, kind):
+    eventually(lambda: served.request("GET", page)[0] == 200, f"{page} is there")
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    connection.request("GET", page)
+    answer = connection.getresponse()
+    assert answer.headers["content-type"].startswith(kind) and answer.headers["x-content-type-options"] == "nosniff"
+    policy = answer.headers.get_all("content-security-policy")[0]
+    assert "default-src 'none'" in policy and "connect-src" not in policy and "allow-same-origin" not in policy
+    assert ("script-src" in policy) == ("sandbox" in policy) == ("catalog" in page)
+    connection.close()
+
+
+def test_the_interface_links_to_the_pages(served):
+    asked = served.ask(
+        "{ assetNodes { assetMaterializations(limit: 1)"
+        " { metadataEntries { label ... on UrlMetadataEntry { url } } } } }"
+    )
+    entries = [
+        entry for node in asked["assetNodes"] for one in node["assetMaterializations"] for entry in one["metadataEntries"]
+    ]
+    links = {entry["url"] for entry in entries if entry.get("url")}
+    assert {"/reports/efficacy.html", "/reports/validation/index.html", "/reports/catalog/index.html"} <= links
+    assert {served.request("GET", link)[0] for link in links} == {200}
 
 
 def test_no_other_page_can_frame_it(served):
@@ -309,7 +394,7 @@ def test_the_interface_works_and_its_button_does_the_same_work(served, browser):
     assert run not in before and served.runs()[run] == "SUCCESS"
     steps = served.ask(f'{{ runOrError(runId: "{run}") {{ ... on Run {{ stepStats {{ stepKey status }} }} }} }}')
     done = {step["stepKey"] for step in steps["runOrError"]["stepStats"] if step["status"] == "SUCCESS"}
-    assert {"raw", "dbt", "metrics", "warehouse", "reports__efficacy"} <= done
+    assert {"raw", "publication", "reports__efficacy"} <= done
 
 
 def has_no_open_run(served) -> bool:
