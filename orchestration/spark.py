@@ -71,7 +71,7 @@ class Spark:
         """Build every seed and model and run every data test; a node that failed is in the result.
 
         Args:
-            only: the nodes to build, as dbt selects them; the other tables stay empty.
+            only: the nodes to build, as dbt selects them, and the tests that read nothing else; other tables stay empty
 
         Raises:
             UserError: Spark did not start, or its tables do not arrive on this machine.
@@ -86,7 +86,7 @@ class Spark:
             with session(self.target / "spark.log"):
                 manifest = self._invoke("parse")
                 self._invoke("run-operation", "prepare_spark", manifest=manifest)
-                selected = ("--select", only) if only else ()
+                selected = ("--select", only, "--indirect-selection", "cautious") if only else ()
                 nodes = self._invoke(
                     "build", *selected, "--exclude-resource-type", "unit_test",
                     manifest=manifest, callbacks=tell(progress),
