@@ -123,7 +123,12 @@ def _build(settings: Settings, marts: tuple[str, ...]) -> dict:
         "--vars", json.dumps(load_study(settings.study_file).dbt_vars(), sort_keys=True),
     ]  # fmt: skip
     select = ["--select", *(f"+{mart}" for mart in marts), "--exclude-resource-type", "test", "unit_test"]
-    environment = {"SHER2_LAKE": str(settings.lake), "SHER2_BUILD_DB": str(_database(settings)), "DO_NOT_TRACK": "1"}
+    environment = {
+        "SHER2_LAKE": str(settings.lake),
+        "SHER2_LEDGER": str(settings.lake / "ledger"),
+        "SHER2_BUILD_DB": str(_database(settings)),
+        "DO_NOT_TRACK": "1",
+    }
     usage = run_process([sys.executable, "-c", BUILD, json.dumps(where), json.dumps(select)], environment)
     if usage.exit_code:
         raise SystemExit("dbt failed")

@@ -140,7 +140,7 @@ def run_dbt(*arguments: str, lake: Path, database: Path, target: Path, study: St
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
-    os.environ |= {"SHER2_LAKE": str(lake), "SHER2_BUILD_DB": str(database)}
+    os.environ |= {"SHER2_LAKE": str(lake), "SHER2_LEDGER": str(lake / "ledger"), "SHER2_BUILD_DB": str(database)}
     try:
         outcome = dbtRunner().invoke([
             *arguments, "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--log-level", "none",

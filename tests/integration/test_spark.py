@@ -224,7 +224,7 @@ def asked(target: str, columns: str, folder: Path) -> str:
 
 
 def test_macros_give_the_same_on_both_engines(tmp_path, monkeypatch):
-    names = {"LAKE": tmp_path / "lake", "BUILD_DB": tmp_path / "build.duckdb", "SPARK_SCHEMA": "x", "SPARK_TABLES": tmp_path}
+    names = {"LAKE": tmp_path, "LEDGER": tmp_path, "BUILD_DB": tmp_path / "build.duckdb", "SPARK_SCHEMA": "x", "SPARK_TABLES": tmp_path}
     for name, value in names.items():
         monkeypatch.setenv(f"SHER2_{name}", str(value))
     wrong = {}
@@ -254,6 +254,7 @@ def test_capital_letters_are_the_same_of_every_letter_of_living_scripts(tmp_path
     letters = [chr(code) for code in range(1, 0x1F00) if code not in (0x19B, 0x264, 0x1C8A)]
     monkeypatch.setenv("SHER2_SPARK_SCHEMA", "x")
     monkeypatch.setenv("SHER2_LAKE", str(tmp_path))
+    monkeypatch.setenv("SHER2_LEDGER", str(tmp_path))
     monkeypatch.setenv("SHER2_BUILD_DB", str(tmp_path / "build.duckdb"))
     with session(tmp_path / "spark.log") as spark, duckdb.connect() as connection:
         connection.execute("create table inputs (i integer, t varchar)")
