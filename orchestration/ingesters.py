@@ -5,13 +5,13 @@ and its arguments come in by the standard input, what the function yields goes o
 """
 
 import os
-import pickle
 import queue
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 from orchestration.processes import tie
@@ -59,34 +59,35 @@ def _started(function: Callable, job: tuple) -> subprocess.Popen:
         [sys.executable, "-m", "orchestration.ingesters"],
         cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    process.stdin.write(pickle.dumps((function, job)))
-    process.stdin.flush()
+    with Connection(os.dup(process.stdin.fileno()), readable=False) as questions:
+        questions.send((function, job))
     return process
 
 
 def _listen(process: subprocess.Popen, told: queue.SimpleQueue) -> None:
     try:
-        while True:
-            kind, content = pickle.load(process.stdout)
-            told.put((kind, content))
-            if kind == "ends":
-                return
-    except (EOFError, pickle.UnpicklingError):
+        with Connection(os.dup(process.stdout.fileno()), writable=False) as answers:
+            while True:
+                kind, content = answers.recv()
+                told.put((kind, content))
+                if kind == "ends":
+                    return
+    except (EOFError, OSError):  # before or in the middle of an answer
         code = process.wait()
         told.put(("ends", Killed(f"a process that was reading files ended ({code}): killed, or out of memory.")))
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = Connection(os.dup(1), readable=False)
     os.dup2(2, 1)  # whatever a library prints is none of the answers
-    function, job = pickle.load(sys.stdin.buffer.raw)
+    with Connection(os.dup(0), writable=False) as questions:
+        function, job = questions.recv()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us is told as well, and closes our input
     tie()
 
     def tell(kind: str, content: Any) -> None:
-        pickle.dump((kind, content), answers)
-        answers.flush()
+        answers.send((kind, content))
 
     error = None
     try:

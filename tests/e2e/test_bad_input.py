@@ -76,7 +76,7 @@ class Loaded:
 
 
 REFUSED = [
-    Refused("lab/wrong_header.csv", "colour,size,shape\nred,1,round\n", "header_mismatch", ("line 1", "colour, size, shape", "sources:")),
+    Refused("lab/wrong_header.csv", "colour,size,shape\nred,1,round\n", "header_mismatch", ("line 1", "no heading is known", "3 cells", "sources:")),
     Refused("lab/no_header.csv", "A,S1,42914-2,12.5,ng/mL,2024-02-01\n", "header_mismatch", ("line 1", "heading line missing")),
     Refused("clinical/visits_no_name.csv", "subject_id,visit_on\nA,2024-01-01\n", "header_mismatch", ("visit_name",)),
     Refused("lab/lab_results_no_unit.csv", "subject_id,analyte,value,collected_at\nA,42914-2,1,2024-01-01\n", "header_mismatch", ("lacks unit",)),

@@ -1,7 +1,9 @@
 """Dagster's history in PostgreSQL: one server of our own, killed and started again; what is published never minds."""
 
+import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from tests.conftest import Home, make_home
 from tests.served import Served, eventually, free_port, has_sample, put_sample
 
 BINARIES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None)
-PASSWORD = "not-to-be-told"
+PASSWORD = secrets.token_urlsafe(12)
 UNIT = REPOSITORY / "deploy" / "systemd" / "sher2.service"
 
 
@@ -73,7 +75,8 @@ class Server:
             except (FileNotFoundError, ProcessLookupError):
                 continue
         for pid in [first, *served]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # a connection that has just ended, or noticed the end of the first
+                os.kill(pid, signal.SIGKILL)
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in [first, *served]), "the server is gone")
 
     def url(self, database: str, user: str = f"sher2:{PASSWORD}") -> str:

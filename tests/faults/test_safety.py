@@ -18,7 +18,7 @@ SECRETS = {
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
     "key of a cloud": r"\b(AKIA|ASIA)[0-9A-Z]{16}\b",
     "token of a host": r"\b(gh[pousr]_[A-Za-z0-9]{36}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10,})",
-    "password in an address": r"://[^\s/:@]+:[^\s/:@{$]+@[\w.-]+",
+    "password in an address": r"://[^\s/:@]+:(?!PASSWORD@)[^\s/:@{$]+@[\w.-]+",
     "password": r"(?i)\b(password|passwd|secret|api_?key)\b\s*[=:]\s*['\"][^'\"\s{$]{6,}['\"]",
 }
 
