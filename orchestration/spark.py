@@ -9,14 +9,13 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
 from orchestration.errors import UserError
-from orchestration.lake import Lake
 from orchestration.warehouse import (
     Dbt,
     DbtFailed,
@@ -51,7 +50,9 @@ ON_THIS_MACHINE = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    # nothing travels: what a cluster adapts to while it runs costs more here than it brings
+    # large data are DuckDB's on one machine: queries are short, so what pays off in long ones is left out
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": str(os.cpu_count()),
 }
@@ -67,16 +68,15 @@ class Spark:
         self.tables = dbt.settings.build / "spark"
         self.prefix = f"sher2_{hashlib.sha256(str(dbt.settings.home).encode()).hexdigest()[:8]}"
 
-    def build(self, progress: Progress | None = None, only: str | None = None) -> list[NodeResult]:
+    def build(self, progress: Progress | None = None, selection: Sequence[str] = ()) -> list[NodeResult]:
         """Build every seed and model and run every data test; a node that failed is in the result.
 
         Args:
-            only: the nodes to build, as dbt selects them, and the tests that read nothing else; other tables stay empty
+            selection: a part of the project, as arguments of dbt; the tables of the others stay empty.
 
         Raises:
             UserError: Spark did not start, or its tables do not arrive on this machine.
         """
-        Lake(self.dbt.settings).settled()
         self.dbt.lay_out()
         self.dbt.name_paths()
         os.environ |= {"SHER2_SPARK_SCHEMA": self.prefix, "SHER2_SPARK_TABLES": str(self.tables)}
@@ -86,9 +86,8 @@ class Spark:
             with session(self.target / "spark.log"):
                 manifest = self._invoke("parse")
                 self._invoke("run-operation", "prepare_spark", manifest=manifest)
-                selected = ("--select", only, "--indirect-selection", "cautious") if only else ()
                 nodes = self._invoke(
-                    "build", *selected, "--exclude-resource-type", "unit_test",
+                    "build", *selection, "--exclude-resource-type", "unit_test",
                     manifest=manifest, callbacks=tell(progress),
                 ).results  # fmt: skip
             built = [r.node for r in nodes if str(r.status) == "success" and r.node.config.materialized == "table"]
