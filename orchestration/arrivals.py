@@ -18,6 +18,7 @@ from orchestration.lake import Lake
 from orchestration.landing import UNENDED_SECONDS, Arrival, scan
 from orchestration.locking import is_held
 from orchestration.metrics import current_build
+from orchestration.monitoring import note_protocol
 from orchestration.processes import PROCESS, is_gone, stop_mark
 from orchestration.publication import was_published_last
 from orchestration.settings import Settings
@@ -112,7 +113,9 @@ class Arrivals:
         try:
             study = load_study(self._settings.study_file)
         except UserError as error:
+            note_protocol(self._settings, error)
             return Rest(str(error))
+        note_protocol(self._settings, None)
         if is_held(self._settings.home):
             return Rest("a run is under way")
         fingerprint = self._due(study)

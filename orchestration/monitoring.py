@@ -1,7 +1,8 @@
 """What became of runs, for whoever watches from outside: state.json, sher2.prom and the alert hook.
 
-HOME/monitoring/state.json holds one alarm for each thing that can fail (the pipeline's run, the cut of a day), as it is
-and as it was last told; sher2.prom the same and the counts in Prometheus' text format, replaced whole after every run.
+HOME/monitoring/state.json holds one alarm for each thing that can fail (the pipeline's run, the cut of a day, the
+protocol), as it is and as it was last told; sher2.prom the same and the counts in Prometheus' text format, replaced
+whole after every run.
 Nothing here decides about data. Who writes holds the writer lock.
 """
 
@@ -15,10 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestration.alerts import NotDelivered, send
+from orchestration.errors import UserError
 from orchestration.inspection import counts, last_publication
+from orchestration.locking import writer_lock
 from orchestration.settings import Settings
 
-RUN = "run"
+RUN, PROTOCOL = "run", "protocol"
 _REASON_CHARACTERS = 500
 _DIED = "ended without a word: killed, out of memory, or the machine went down"
 
@@ -29,7 +32,7 @@ class Watch:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._failed: dict[str, dict] = {}
-        self._cleared: set[str] = set()
+        self._cleared = {PROTOCOL}  # no run begins without one that makes sense
         self._is_cut_off = False
         self._began = time.monotonic()
 
@@ -70,13 +73,24 @@ class Watch:
             "seconds": round(time.monotonic() - self._began, 3),
             "is_success": not self._failed and not self._is_cut_off,
         }
-        untold = _tell(self._settings, state)
-        try:
-            _write_state(self._settings, state)
-            _replace(_folder(self._settings) / "sher2.prom", _metrics(self._settings, state))
-        except OSError as error:
-            untold.append(f"{self._settings.monitoring} was not written: {error.strerror}")
-        return untold
+        return _tell_and_write(self._settings, state)
+
+
+def note_protocol(settings: Settings, error: UserError | None) -> None:
+    """Between runs: none can begin while study.yaml makes no sense (``error``), and whoever is away should know."""
+    if _is_noted(read_state(settings), error):
+        return
+    with contextlib.suppress(UserError), writer_lock(settings.home, timeout_seconds=0):  # else at the next look
+        state = read_state(settings)
+        if error is None:
+            state["alarms"].pop(PROTOCOL, None)
+        else:
+            state["alarms"][PROTOCOL] = _failure("reading study.yaml", type(error).__name__, str(error))
+        _tell_and_write(settings, state)
+
+
+def _is_noted(state: dict, error: UserError | None) -> bool:
+    return (PROTOCOL in state["alarms"]) == (PROTOCOL in state["told"]) == (error is not None)
 
 
 def read_state(settings: Settings) -> dict:
@@ -86,6 +100,16 @@ def read_state(settings: Settings) -> dict:
         return state | json.loads((settings.monitoring / "state.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):  # a power cut may tear it: then every alarm that stands is told anew
         return state
+
+
+def _tell_and_write(settings: Settings, state: dict) -> list[str]:
+    untold = _tell(settings, state)
+    try:
+        _write_state(settings, state)
+        _replace(_folder(settings) / "sher2.prom", _metrics(settings, state))
+    except OSError as error:
+        untold.append(f"{settings.monitoring} was not written: {error.strerror}")
+    return untold
 
 
 def _tell(settings: Settings, state: dict) -> list[str]:
@@ -117,10 +141,13 @@ def _metrics(settings: Settings, state: dict) -> str:
         ("files", "Files by verdict", [(f'{{status="{k}"}}', v) for k, v in counted["files"].items()]),
         ("rows", "Rows by verdict", [(f'{{verdict="{k}"}}', v) for k, v in counted["rows"].items()]),
         ("alarms", "Alarms that stand; sher2 status names them", [("", len(state["alarms"]))]),
-        ("last_run_success", "1 if the last run did all it began", [("", int(last["is_success"]))]),
-        ("last_run_seconds", "Length of the last run", [("", last["seconds"])]),
-        ("last_run_timestamp_seconds", "End of the last run", [("", _seconds(last["ended_at"]))]),
     ]
+    if last:
+        metrics += [
+            ("last_run_success", "1 if the last run did all it began", [("", int(last["is_success"]))]),
+            ("last_run_seconds", "Length of the last run", [("", last["seconds"])]),
+            ("last_run_timestamp_seconds", "End of the last run", [("", _seconds(last["ended_at"]))]),
+        ]
     if published:
         at = _seconds(published["published_at"])
         metrics.append(("last_publication_timestamp_seconds", "When the newest numbers were published", [("", at)]))

@@ -1,5 +1,6 @@
 """When a run is asked for: for what is new, in its time, not for ever, and never because of what a dead run left."""
 
+import json
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from orchestration.arrivals import FINGERPRINT, Arrivals, Request, Rest, bury
 from orchestration.instance import prepare_instance
 from orchestration.locking import writer_lock
 from orchestration.processes import PROCESS, identity, is_gone
+from orchestration.settings import Settings
 from orchestration.study import load_study
 from tests.conftest import Home, make_home
 
@@ -144,6 +146,27 @@ def test_of_another_machine_nobody_can_say(process):
 def test_a_protocol_that_makes_no_sense_stops_the_asking(waiting, home):
     home.settings.study_file.write_text("landing: {settle: 1}\n")
     assert "landing.settle: unknown key" in waiting.look().reason
+
+
+def test_a_protocol_that_makes_no_sense_is_told_once_and_its_mending_too(home, instance, tmp_path):
+    script, told = tmp_path / "told.sh", tmp_path / "told.txt"
+    script.write_text(f"#!/bin/sh\ncat >> '{told}'\necho >> '{told}'\n")
+    script.chmod(0o755)
+    landing = Arrivals(instance, Settings(home.settings.home, home.settings.study_file, str(script)))
+    sound = home.settings.study_file.read_text()
+    landing.look()
+    assert not told.exists()
+    home.settings.study_file.write_text("landing: {settle_secs: 1}\n")
+    with writer_lock(home.settings.home):
+        landing.look()  # a run is under way: it is told at the next look
+    assert not told.exists()
+    landing.look()
+    landing.look()
+    home.settings.study_file.write_text(sound)
+    landing.look()
+    landing.look()
+    alerts = [json.loads(line) for line in told.read_text().splitlines()]
+    assert [(alert["event"], alert["alarm"]) for alert in alerts] == [("failure", "protocol"), ("recovery", "protocol")]
 
 
 @pytest.fixture
