@@ -72,7 +72,7 @@ def simulate(out: Path, subjects: int, seed: int, layout: str, null: bool) -> No
 def run(full_refresh: bool, engine: str) -> None:
     """Take in everything pending and materialise all assets in one process."""
     settings = Settings.from_environment()
-    load_study(settings.study_file)
+    _read_protocol(settings)
     if engine == Engine.spark:
         require_spark()
     settings.prepare()
@@ -113,7 +113,7 @@ def ingest(share: str) -> None:
 def up(port: int, without_worker: bool) -> None:
     """Serve Dagster's web interface, daemon and worker on the loopback address until interrupted."""
     settings = Settings.from_environment()
-    load_study(settings.study_file)
+    _read_protocol(settings)
     settings.prepare()
     from orchestration.serving import serve
 
@@ -359,6 +359,18 @@ def layout(file: Path) -> None:
 
     settings = Settings.from_environment()
     click.echo(propose(file, load_study(settings.study_file)), nl=False)
+
+
+def _read_protocol(settings: Settings) -> None:
+    """Where it makes no sense the alert hook is called too: who starts a run or a service may be no person."""
+    try:
+        load_study(settings.study_file)
+    except UserError as error:
+        if settings.monitoring.exists():  # else there was no run yet
+            from orchestration.monitoring import note_protocol
+
+            note_protocol(settings, error)
+        raise
 
 
 def _summary(settings: Settings) -> str:

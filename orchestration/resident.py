@@ -105,6 +105,8 @@ def main() -> None:
         sys.exit(serve(Settings.from_environment()))
     except KeyboardInterrupt:
         sys.exit(0)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def test_a_protocol_that_makes_no_sense_is_told_once_and_its_mending_too(home, i
         landing.look()  # a run is under way: it is told at the next look
     assert not told.exists()
     landing.look()
-    landing.look()
+    assert home.sher2("run").returncode == 2  # asked for by a timer: it is told already
     home.settings.study_file.write_text(sound)
     landing.look()
     landing.look()
