@@ -9,7 +9,7 @@ import click
 
 from orchestration import __version__, progress
 from orchestration.engines import Engine, require_spark
-from orchestration.errors import UserError
+from orchestration.errors import UserError, has_no_room
 from orchestration.settings import Settings
 from orchestration.study import load_study
 
@@ -25,6 +25,9 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if has_no_room(error):
+                home = Settings.from_environment().home
+                _fail(f"the disk of {home} is full. Make room, then run again; what is published stays.", 1, context)
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             _fail(f"{text} (this is our mistake, not yours; sher2 --debug shows where)", 1, context)
 

@@ -4,15 +4,16 @@ import gzip
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import duckdb
 import pytest
 import yaml
 
-from orchestration.errors import UserError
+from orchestration.errors import UserError, has_no_room
 from orchestration.ingestion import ingest, pending, refuse_flood
 from orchestration.inspection import query_rows
 from orchestration.lake import Lake
@@ -98,6 +99,35 @@ def test_a_full_disk_leaves_the_last_publication_and_the_next_run_replaces_it(pl
         assert "Make room and run again" in ended.error
         assert place.run("publish").code == 0
         assert_invariants(home.settings, undisturbed=place.after)
+
+
+def by_python(folder):
+    (folder / "file").write_bytes(bytes(10**6))
+
+
+def by_sqlite(folder):
+    with closing(sqlite3.connect(folder / "history.db")) as connection:
+        connection.execute("create table t as select zeroblob(1000000)")
+
+
+def by_duckdb(folder):
+    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+        connection.execute("create table t as select random() as x from range(1000000)")
+
+
+@pytest.mark.parametrize("write", [by_python, by_sqlite, by_duckdb])
+def test_a_full_disk_is_told_as_one_whoever_notices_it(tmp_path, write):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this machine allows no mount")
+    try:
+        with pytest.raises(Exception) as raised:
+            write(tmp_path)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    assert has_no_room(raised.value)
+    assert has_no_room(RuntimeError(f"the run failed: {raised.value}"))
+    assert not has_no_room(PermissionError(13, "Permission denied"))
 
 
 def test_a_lake_that_cannot_be_written_stops_the_run_and_nothing_is_lost(place):
