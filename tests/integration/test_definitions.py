@@ -71,6 +71,14 @@ def test_schedule_sensor_and_command_line_run_the_same_job(definitions):
     } <= materialised
 
 
+@pytest.mark.parametrize("part", [["warehouse"], ["metrics", "estimates"], ["marts", "fct_response"]], ids="/".join)
+def test_no_part_of_a_publication_is_made_alone(definitions, part):
+    """The private file of an earlier run would be shown as the newest state."""
+    everything = definitions.resolve_implicit_global_asset_job_def()  # of which the web interface starts parts
+    with pytest.raises(dg.DagsterInvalidSubsetError, match="publication"):
+        everything.get_subset(asset_selection={dg.AssetKey(part)})
+
+
 def test_an_environment_may_leave_automation_out(tmp_path):
     definitions = build_defs(make_home(tmp_path).settings, with_automation=False)
     assert not definitions.schedules and not definitions.sensors
