@@ -337,6 +337,8 @@ def backup(file: Path) -> None:
     with writer_lock(settings.home):
         count = write_backup(settings, file)
     click.echo(f"{count} files in {file}")
+    if buckets := " and ".join(filter(None, (settings.landing_url, settings.lake_url))):
+        click.echo(f"Not in it is what lies in {buckets}: keep versions or a replica there.")
 
 
 @main.command()

@@ -83,6 +83,16 @@ def test_what_one_machine_has_taken_in_another_one_knows(tmp_path, store, bucket
     assert [verdict.path for verdict in take_in(second).files] == ["clinical/bad.csv"]
 
 
+def test_a_backup_says_that_buckets_are_not_in_it(tmp_path, store, buckets):
+    home = machine(tmp_path, buckets).settings
+    environment = {
+        "SHER2_HOME": str(home.home), "SHER2_STUDY": str(home.study_file),
+        "SHER2_LANDING_URL": home.landing_url, "SHER2_LAKE_URL": home.lake_url,
+    }  # fmt: skip
+    said = CliRunner().invoke(main, ["backup", str(tmp_path / "home.tar")], env=environment).output
+    assert f"Not in it is what lies in {home.landing_url} and {home.lake_url}" in said
+
+
 def test_an_object_counts_once_it_has_settled_or_its_sender_says_so(tmp_path, store, buckets):
     home = Home(
         replace(
