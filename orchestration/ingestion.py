@@ -673,9 +673,10 @@ def _open(
     """Read files, each from a private copy and noted before it is opened, until there are rows enough."""
     dead, opened = lake.dead_attempts(), []
     readable: set[str] = set()
+    rows = 0
     with tempfile.TemporaryDirectory(prefix="reading-", dir=settings.build) as folder:
         for item in items:
-            if sum(file.rows for file in opened) >= MAX_ROWS:
+            if rows >= MAX_ROWS:
                 break
             if item.file_id in readable:
                 continue
@@ -692,6 +693,7 @@ def _open(
                 continue
             listed: list[tuple[str, int, str]] = []
             opened.append(_read(copy, item, study, partial(_keep_member, lake, listed)))
+            rows += opened[-1].rows
             if opened[-1].members:
                 lake.list_members(item.file_id, listed)
             copy.unlink()

@@ -271,7 +271,7 @@ def validate(
     """
     checks = _checks(record)
     tables = table.pieces if isinstance(table, Pieces) else lambda: iter((table,))
-    files = _Files(record, tables(), origins or {})
+    files = _Files(record, regrouped(tables(), FRAME_ROWS), origins or {})
     tally = {check: [0, 0] for check in checks}  # evaluated, unexpected
     rejections: dict[str, tuple[str, str]] = {}
     faults, documents, rejected_by = [], [], []
