@@ -32,7 +32,17 @@ from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import Spilled, pieces
 from orchestration.ingesters import in_processes
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
-from orchestration.landing import Arrival, Deposit, Held, Observations, Unreadable, chunks, lies_there, whole
+from orchestration.landing import (
+    Arrival,
+    Deposit,
+    Held,
+    Observations,
+    Unreadable,
+    as_told,
+    chunks,
+    lies_there,
+    whole,
+)  # fmt: skip
 from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, Part, rules_hash, validate
@@ -261,7 +271,8 @@ def _decide_together(
         handed_out.update((item.path, item.file_id) for item in due)
         total = len(result.files) + len(due)
         tell(len(result.files), total, f"reading in {len(parts)} processes")
-        for batch in in_processes(_work, [(settings, study, _found_of(found, part), part) for part in parts]):
+        for told in in_processes(work, [_job(settings, study, found, part) for part in parts]):
+            batch = _batch_as_told(told)
             result.add(*batch)
             tell(len(result.files), total, f"batch {batch[0]} committed")
 
@@ -286,17 +297,36 @@ def _split(due: list[_Item], most: int) -> list[frozenset[tuple[str, str]]]:
     return [frozenset(keys) for _, keys in parts]
 
 
-def _found_of(found: "_Found", keys: frozenset[tuple[str, str]]) -> "_Found":
-    return [(arrival, sha) for arrival, sha in found if (arrival.path, sha) in keys]
+def _job(settings: Settings, study: Study, found: "_Found", keys: frozenset[tuple[str, str]]) -> dict:
+    """A part of the files as one of several processes is told of it."""
+    own = [(arrival.told(), sha) for arrival, sha in found if (arrival.path, sha) in keys]
+    return {
+        "settings": settings.told(),
+        "study": study.model_dump(mode="json"),
+        "found": own,
+        "keys": sorted(keys),
+    }
 
 
-def _work(settings: Settings, study: Study, found: "_Found", keys: frozenset[tuple[str, str]]) -> Iterator["_Batch"]:
-    """What one of several processes does."""
-    lake = Lake(settings)
+def work(settings: dict, study: dict, found: list, keys: list) -> Iterator[tuple]:
+    """What one of several processes does; it is told, and tells, what JSON can say."""
+    own = Settings.as_told(settings)
+    lake, place, mine = Lake(own), own.landing_place, {tuple(key) for key in keys}
+    files = [(as_told(arrival, place), sha) for arrival, sha in found]
+
+    def is_mine(item: _Item) -> bool:
+        return (item.path, item.file_id) in mine
+
     with lake.writing():
-        yield from _decide(
-            settings, study, lake, found, lambda item: (item.path, item.file_id) in keys, lambda left, text: None
-        )
+        for batch, verdicts, counts in _decide(
+            own, Study.model_validate(study), lake, files, is_mine, lambda left, text: None
+        ):
+            yield batch, [asdict(verdict) for verdict in verdicts], {name: asdict(own) for name, own in counts.items()}
+
+
+def _batch_as_told(told: list) -> "_Batch":
+    batch, verdicts, counts = told
+    return batch, [Verdict(**item) for item in verdicts], {name: Counts(**item) for name, item in counts.items()}
 
 
 def _decide(

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
 from orchestration.storage import Bucket
@@ -48,6 +48,10 @@ class Arrival:
     def state(self) -> tuple[int, int, int, int]:
         return self.bytes, self.mtime_ns, self.ctime_ns, self.inode
 
+    def told(self) -> dict:
+        """As JSON says it."""
+        return asdict(self) | {"file": str(self.file)}
+
     @property
     def is_declared_whole(self) -> bool:
         """Whether its sender says so."""
@@ -73,6 +77,17 @@ class Deposit:
     @property
     def state(self) -> tuple[int, str]:
         return self.bytes, self.etag
+
+    def told(self) -> dict:
+        """As JSON says it; the bucket is that of the place."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
+
+
+def as_told(told: dict, place: Path | Bucket) -> Arrival | Deposit:
+    """What another process has found in the landing place."""
+    if isinstance(place, Bucket):
+        return Deposit(**told, bucket=place)
+    return Arrival(**told | {"file": Path(told["file"])})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Paths and environment. No rule of the study belongs here: those stand in study.yaml."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestration import storage
@@ -45,6 +45,14 @@ class Settings:
             lake_url=storage.checked("SHER2_LAKE_URL", os.environ.get("SHER2_LAKE_URL", "")),
             workers=_workers(os.environ.get("SHER2_WORKERS") or "1"),
         )
+
+    def told(self) -> dict:
+        """As JSON says them."""
+        return asdict(self) | {"home": str(self.home), "study_file": str(self.study_file)}
+
+    @classmethod
+    def as_told(cls, told: dict) -> "Settings":
+        return cls(**told | {"home": Path(told["home"]), "study_file": Path(told["study_file"])})
 
     @property
     def landing(self) -> Path:
