@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # study.py imports records.py of this package, and pyarrow is
     from orchestration.exports.spill import Spilled
     from orchestration.study import Study
 
-READER_VERSION = "3"
+READER_VERSION = "4"
 """Raise it when the same bytes under the same study.yaml would read differently: what was refused is judged again."""
 
 
@@ -105,11 +105,18 @@ def _numbered_through(sheets: list[Sheet]) -> list[Sheet]:
 def _last_row(sheet: Sheet) -> int:
     import pyarrow.compute as pc
 
-    return pc.max(sheet.table["_row_number"]).as_py() or 0
+    from orchestration.exports.spill import pieces
+
+    return max((pc.max(piece["_row_number"]).as_py() or 0 for piece in pieces(sheet.table)), default=0)
 
 
-def _shifted(table: "pa.Table", by: int) -> "pa.Table":
+def _shifted(table: "pa.Table | Spilled", by: int) -> "pa.Table | Spilled":
     import pyarrow.compute as pc
 
-    place = table.column_names.index("_row_number")
-    return table.set_column(place, "_row_number", pc.add(table["_row_number"], by))
+    from orchestration.exports.spill import changed
+
+    def shift(piece: "pa.Table") -> "pa.Table":
+        place = piece.column_names.index("_row_number")
+        return piece.set_column(place, "_row_number", pc.add(piece["_row_number"], by))
+
+    return changed(table, shift)

@@ -320,7 +320,7 @@ def _add_results(message: _Message, rows: Rows) -> int:
                 filler, order = _field(segment, 3), []
             else:
                 order, filler = [], ""
-                subject, patient = _subject(message, _field(segment, 3))
+                subject, patient = _subject(message, segment)
     finish()
     return count
 
@@ -336,12 +336,18 @@ def _from_header(message: _Message) -> dict[str, str]:
     }
 
 
-def _subject(message: _Message, identifiers: str) -> tuple[str, list[tuple[str, str]]]:
-    """The identifier of the declared authority (its name, its id, or the type of the identifier), else the first."""
-    found = [text for text in identifiers.split(message.repetition) if message.part(text, 1)]
-    if message.authority is not None:
-        found = [text for text in found if message.authority in _authorities(message, text)]
-    return (message.part(found[0], 1), [("PID-3", found[0])]) if found else ("", [])
+def _subject(message: _Message, patient: Segment) -> tuple[str, list[tuple[str, str]]]:
+    """The identifier of the declared authority (its name, its id, or the type of the identifier), else the first.
+
+    PID-2, which HL7 2.5.1 keeps only for senders of older versions, is asked where PID-3 holds none.
+    """
+    for place in (3, 2):
+        found = [text for text in _field(patient, place).split(message.repetition) if message.part(text, 1)]
+        if message.authority is not None:
+            found = [text for text in found if message.authority in _authorities(message, text)]
+        if found:
+            return message.part(found[0], 1), [(f"PID-{place}", found[0])]
+    return "", []
 
 
 def _authorities(message: _Message, identifier: str) -> list[str]:

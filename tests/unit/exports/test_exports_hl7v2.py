@@ -163,6 +163,26 @@ def test_pid_3_is_chosen_by_assigning_authority(rows):
 
 
 @pytest.mark.parametrize(
+    ("pid_2", "pid_3", "authority", "expected"),
+    [
+        ("S1^^^STUDY", "", None, ("S1", "PID-2")),
+        ("S1^^^STUDY", "^^^HOSPITAL", None, ("S1", "PID-2")),
+        ("OLD9", "S1", None, ("S1", "PID-3")),
+        ("S1^^^STUDY", "MRN7^^^HOSPITAL", "STUDY", ("S1", "PID-2")),
+        ("S1^^^STUDY", "MRN7^^^HOSPITAL", None, ("MRN7", "PID-3")),
+        ("S1", "", "STUDY", (None, None)),  # nobody says that it is the study's
+        ("", "", None, (None, None)),
+    ],
+)
+def test_pid_2_of_older_senders_is_asked_where_pid_3_holds_no_identifier(rows, pid_2, pid_3, authority, expected):
+    text = oru().replace("PID|1||S1^^^STUDY&1.2.3&ISO^PI|", f"PID|1|{pid_2}|{pid_3}|")
+    source = {"name": "h", "layout": "hl7v2", "match": "*.hl7"} | ({"subject_authority": authority} if authority else {})
+    [row] = rows(text, LAB, sources=[source])
+    kept = next((field for field in row["_source"] if field.startswith("PID")), None)
+    assert (row["subject_id"], kept) == expected
+
+
+@pytest.mark.parametrize(
     ("stated", "encoding"),
     [("UNICODE UTF-8", "utf-8"), ("8859/1", "latin-1"), ("8859/15", "iso8859-15"), ("", "utf-8")],
 )
