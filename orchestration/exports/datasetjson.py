@@ -26,7 +26,17 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     """Read one dataset.
 
     Raises:
-        Rejected: ``too_large``, ``json``, ``metadata``, ``record_count``, or what `tables.sheet` raises.
+        Rejected: as `tables`, or what `tables.sheet` raises.
+    """
+    [table] = tables(path, name, study)
+    return [sheet(table, name, study)]
+
+
+def tables(path: Path, name: str, study: "Study") -> list[Typed]:
+    """The one dataset, before anybody knows what it means.
+
+    Raises:
+        Rejected: ``too_large``, ``json``, ``metadata``, ``record_count``.
     """
     check_bytes(name, path.stat().st_size, study.ingest.max_document_mb, "Deliver it as Parquet or CSV, or split it.")
     data = path.read_bytes()
@@ -58,7 +68,7 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
         heading: pa.repeat(pa.scalar(True), len(rows)) for heading, kind in columns if kind in _NUMBERS
     }  # fmt: skip
     table = pa.table(arrays, names=[str(place) for place in range(len(columns))])
-    return [sheet(Typed(headings, table, title=str(meta.get("name", "")), numeric=numeric, faults=faults), name, study)]
+    return [Typed(headings, table, title=str(meta.get("name", "")), numeric=numeric, faults=faults)]
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -318,7 +318,8 @@ def _mismatch(name: str, table: Headed, misfits: list[Misfit]) -> Rejected:
     if not nearest.in_common and nearest.layout in ("sdtm", "site"):
         lacks = "no heading is known, sdtm needs USUBJID and site subject_id"
     return NoLayout(
-        f"{name}: line 1: no layout fits: {lacks}; {_found(table, nearest.in_common)}. Rename the columns, or declare"
+        f"{name}: {'' if table.names_columns else 'line 1: '}no layout fits: {lacks};"
+        f" {_found(table, nearest.in_common)}. Rename the columns, or declare"
         " the export under sources: in study.yaml (sher2 layout FILE proposes an entry).",
         nearest.in_common,
     )

@@ -40,8 +40,17 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     """Read the item groups that a source declares; the others are named in the note.
 
     Raises:
+        Rejected: as `tables`, or what `tables.several` raises.
+    """
+    return several(tables(path, name, study), name, study)
+
+
+def tables(path: Path, name: str, study: "Study") -> list[Typed]:
+    """Every item group, before anybody knows what it means.
+
+    Raises:
         Rejected: ``too_large``, ``xml`` (no valid XML, or with a DTD), ``version`` (not ODM 1.x), ``transactional``
-            (changes instead of a snapshot), ``no_results`` (no clinical data), or as `tables.several`.
+            (changes instead of a snapshot), ``no_results`` (no clinical data).
     """
     check_bytes(name, path.stat().st_size, study.ingest.max_document_mb, "Export fewer subjects or forms at a time.")
     groups: dict[str, list[Row]] = {}
@@ -59,7 +68,7 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
         ) from None
     if not groups:
         raise Rejected("no_results", f"{name}: it holds no clinical data (ItemGroupData). Export the data, too.")
-    return several([_table(group, rows) for group, rows in groups.items()], name, study)
+    return [_table(group, rows) for group, rows in groups.items()]
 
 
 def _table(group: str, rows: list[Row]) -> Typed:

@@ -1,4 +1,4 @@
-"""Proposes a `sources:` entry for an unknown table. A person checks it; nothing is applied."""
+"""Proposes `sources:` entries for a file of unknown tables. A person checks them; nothing is applied."""
 
 import codecs
 import csv
@@ -7,9 +7,10 @@ import glob
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 import yaml
@@ -19,7 +20,8 @@ from orchestration.exports import Rejected, xlsx
 from orchestration.exports.privacy import names_person
 from orchestration.exports.records import RECORDS, Column, Record
 from orchestration.exports.sniff import HEAD_BYTES, TEXT, XLSX, sniff
-from orchestration.study import Ingest, Study
+from orchestration.exports.tables import Typed
+from orchestration.study import Ingest, Source, Study
 
 SAMPLE_ROWS = 2000
 SAMPLE_BYTES = 8 << 20
@@ -83,7 +85,7 @@ class Sample:
 
 
 def propose(path: Path, study: Study) -> str:
-    """YAML text of `sources:` entries for a CSV or a workbook, with a comment on all that a person must decide.
+    """YAML text of `sources:` entries for a file of tables, with a comment on all that a person must decide.
 
     Raises:
         UserError: the file is not there, or holds no table with a heading line and at least one row.
@@ -97,8 +99,13 @@ def propose(path: Path, study: Study) -> str:
         samples = _sheets(path, study.ingest)
     elif format is TEXT:
         samples = [_text(path)]
+    elif format.module and (tables := getattr(import_module(format.module), "tables", None)):
+        samples = _typed(tables, path, study)
     else:
-        raise UserError(f"layout: {path}: the content is {format.name}. Layouts are proposed for CSV and XLSX.")
+        raise UserError(
+            f"layout: {path}: the content is {format.name}. Layouts are proposed for tables: CSV, XLSX, XPT, SAS7BDAT,"
+            " Parquet, Dataset-JSON and ODM."
+        )
     whole = [sample for sample in samples if sample.rows and len(sample.headings) > 1]
     if not whole:
         raise UserError(
@@ -213,6 +220,32 @@ def _sheets(path: Path, limits: Ingest) -> list[Sample]:
         below = [[row[place] for place in places] for row in rows[above + 1 :]]
         samples.append(Sample(headings, below, written, notes))
     return samples
+
+
+def _typed(tables: Callable[[Path, str, Study], list[Typed]], path: Path, study: Study) -> list[Sample]:
+    """One sample a table of a format that names its columns itself."""
+    written, notes = {}, []
+    try:
+        try:
+            found = tables(path, str(path), study)
+        except Rejected as refusal:
+            if refusal.rule != "encoding":
+                raise
+            written = {"encoding": "cp1252"}
+            notes = ["encoding: no UTF-8; cp1252 reads it, but check the special characters"]
+            guess = Source(name="as cp1252", layout="sdtm", encoding="cp1252")
+            found = tables(path, str(path), study.model_copy(update={"sources": [guess]}))
+    except Rejected as refusal:
+        raise UserError(f"layout: {refusal.message}") from None
+    return [
+        Sample(
+            table.headings,
+            list(zip(*(column.to_pylist() for column in table.first(SAMPLE_ROWS).columns), strict=True)),
+            ({"sheet": table.title} if len(found) > 1 else {}) | written,
+            notes,
+        )
+        for table in found
+    ]
 
 
 def _rows_above(rows: Sequence[Sequence[str]]) -> int:

@@ -22,13 +22,15 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Format:
-    """``begins``: regular expression on the first bytes; ``module``: the reader, a module with a function ``read``."""
+    """``begins``: regular expression on the first bytes; ``module``: the reader, a module with a function ``read``, and
+    where the format holds tables of named columns with ``tables``, for who proposes a layout."""
 
     name: str
     begins: bytes
     suffixes: tuple[str, ...]
     mend: str = ""
     module: str | None = None
+    start: str = ""  # where a person can see it
 
 
 _BLANK = rb"(?:\xef\xbb\xbf)?\s*"
@@ -70,6 +72,7 @@ FORMATS = (  # the first that fits; text is what nothing else is
         rb"(?:\xef\xbb\xbf)?[\x0b\s]*(?:MSH|FHS|BHS)[^\w\s]",
         (".hl7", ".oru", ".msg", ".txt"),
         module=_ROOM + "hl7v2",
+        start="a segment MSH, FHS or BHS",
     ),
     Format(
         "HTML",
@@ -138,9 +141,10 @@ def _named_rightly(path: Path, name: str) -> Format:
     suffix = Path(name).suffix.lower()
     claimed = [item for item in (*FORMATS, TEXT) if suffix in item.suffixes]
     if claimed and found not in claimed:
+        begins = f" (it does not begin with {claimed[0].start})" if claimed[0].start else ""
         raise Rejected(
             "type_mismatch",
-            f"{name}: the name says {claimed[0].name}, the content is {found.name}. "
+            f"{name}: the name says {claimed[0].name}, the content is {found.name}{begins}. "
             "Deliver it again under its right name, whole.",
         )
     return found

@@ -79,7 +79,7 @@ def test_a_heading_cannot_leave_its_comment(proposed):
     ("content", "name", "says"),
     [
         (b"", "a.csv", "no table"), (b"only one line\n", "a.csv", "no table"), (b"a,b\n\0,1\n", "a.csv", "no text"),
-        (b"PAR1" + bytes(9), "a.parquet", "Parquet"), (writers.as_xlsx({"A": []}), "a.xlsx", "no table"),
+        (b"PAR1" + bytes(9), "a.parquet", "damaged"), (writers.as_xlsx({"A": []}), "a.xlsx", "no table"),
         (writers.as_xlsx({"A": [["a", "b"], [1, 2]]})[:-20], "a.xlsx", "damaged"), (b'a,b\n"' + b"x" * 200_000, "a.csv", "rows"),
     ],
     ids=["empty", "one-line", "nul", "parquet", "empty-workbook", "cut-workbook", "unclosed"],
@@ -112,3 +112,36 @@ def test_tables_as_programs_save_them_are_proposed_and_read(proposed, content, w
     assert "Patientenname: holds names of people" in text and "PLANTED" not in text
     [sheet] = read(path, "lab/labs.csv", Study.model_validate({"sources": [entry], "study": {"timezone": "Europe/Berlin"}}))
     assert sheet.table["value_number"][0].as_py() == "12.5" and sheet.table["collected_at"][0].as_py() == "2024-03-13T07:30:00Z"
+
+
+LAB = [{"Patient": "S1", "Probe": "P1", "Test": "42914-2", "Ergebnis": "12.5", "Einheit": "µg/L", "Abnahme": "13.03.2024 08:30"}]
+ODM = """<?xml version="1.0" encoding="UTF-8"?>
+<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" FileType="Snapshot" ODMVersion="1.3"><ClinicalData><SubjectData SubjectKey="S1">
+<StudyEventData StudyEventOID="SE"><FormData FormOID="F"><ItemGroupData ItemGroupOID="LAB">{items}</ItemGroupData></FormData>
+</StudyEventData></SubjectData></ClinicalData></ODM>"""
+
+
+@pytest.mark.parametrize("name", ["lis.xpt", "lis.parquet", "lis.json", "lis.xml", "two.xpt"])
+def test_every_format_of_tables_gets_a_layout_that_reads_it(proposed, tmp_path, name):
+    cp1252 = [{"Patient": "S1", "Probe": "P1", "Test": "42914-2", "Ergebnis": "12.5", "Einheit": "ug/L", "Abnahme": "13.03.2024 08:30"}]
+    visits = [{"Patient": "S1", "Visit": "C1D1", "VISITDT": "13.03.2024"}]
+    lis = writers.as_xpt(cp1252, tmp_path, "LIS").replace(b"ug/L", "µg/L".encode("cp1252"))
+    content = {
+        "lis.xpt": lambda: lis,
+        "lis.parquet": lambda: writers.as_parquet(LAB),
+        "lis.json": lambda: writers.document(writers.as_datasetjson(LAB)),
+        "lis.xml": lambda: ODM.format(items="".join(f'<ItemData ItemOID="{key}" Value="{text}"/>' for key, text in LAB[0].items() if key != "Patient")).encode(),
+        "two.xpt": lambda: writers.as_xpts(lis, writers.as_xpt(visits, tmp_path, "VISITS")),
+    }[name]()  # fmt: skip
+    text, entries, path = proposed(content, name)
+    assert ("encoding: no UTF-8" in text) == name.endswith(".xpt")
+    assert [entry.get("sheet") for entry in entries] == (["LIS", "VISITS"] if name == "two.xpt" else [None])
+    sheets = read(path, f"lab/{name}", Study.model_validate({"sources": entries}))
+    assert sheets[0].table.select(["subject_id", "value", "unit_code", "collected_at"]).to_pylist() == [
+        {"subject_id": "S1", "value": "12.5", "unit_code": "ug/L", "collected_at": "2024-03-13T08:30:00Z"}
+    ]
+
+
+def test_a_file_without_tables_gets_no_layout(proposed):
+    with pytest.raises(UserError, match=r"HL7 v2\. Layouts are proposed for tables"):
+        proposed(b"MSH|^~\\&|LIS|\rPID|1\r", "a.hl7")
