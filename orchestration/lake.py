@@ -38,7 +38,7 @@ import pyarrow.parquet as pq
 
 from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
-from orchestration.exports.spill import regrouped
+from orchestration.exports.spill import ahead, regrouped
 from orchestration.locking import exclusive, shared
 from orchestration.settings import Settings
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
@@ -690,8 +690,10 @@ def _write_all(
     """
     temporary = _temporary(path)
     with temporary.open("wb") as file:
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for table in regrouped(tables, _ROW_GROUP_ROWS):
+        # source texts are mostly different: a dictionary of them is begun, found too large and thrown away
+        repeated = [name for name in _leaves(schema) if name != "_source.key_value.value"]
+        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeated) as writer:
+            for table in ahead(regrouped(tables, _ROW_GROUP_ROWS)):
                 writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
         _sync(file)
     if not before(temporary):
@@ -700,6 +702,13 @@ def _write_all(
     os.replace(temporary, path)
     _sync_folder(path.parent)
     return True
+
+
+def _leaves(schema: pa.Schema) -> Iterator[str]:
+    """Columns as Parquet has them."""
+    for field in schema:
+        parts = (".key_value.key", ".key_value.value") if pa.types.is_map(field.type) else ("",)
+        yield from (field.name + part for part in parts)
 
 
 def _temporary(path: Path) -> Path:

@@ -30,10 +30,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -96,6 +97,9 @@ _RESULT_VERSION = (
     "result_status",
 )
 _ISO_DAY = re.compile("([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
+_DATE_RULES = ("date_readable", "timestamp_readable")
+_DAY_NUMBER = re.compile(r"[1-5][0-9]{4}([.,][0-9]+)?")  # of the years 1927 to 2064
+_SPREADSHEET_EPOCH = date(1899, 12, 30)
 _LINE = "(line)"  # the heading under which a reader keeps a line that it could not divide
 
 
@@ -209,11 +213,6 @@ class Origin:
     rows_stand_alone: bool = False  # unreadable rows say nothing about the file's structure
     parts: tuple["Part", ...] = ()  # of a file with several tables, in their order
 
-    def part(self, row_number: int) -> "Part":
-        """The table that a row of the file stands in."""
-        own = Part("", 0, self.headings)
-        return next((part for part in reversed(self.parts) if row_number > part.rows_before), own)
-
 
 @dataclass(frozen=True)
 class Part:
@@ -222,10 +221,6 @@ class Part:
     name: str
     rows_before: int
     headings: Mapping[str, str] = field(default_factory=dict)
-
-    def where(self, path: str, row_number: int) -> str:
-        """Where a row stands, as a person finds it."""
-        return f"{path}{', ' if self.name else ''}{self.name}, row {row_number - self.rows_before}"
 
 
 @dataclass(frozen=True)
@@ -300,12 +295,9 @@ def validate(
             for check, _, positions in outcome.hits
             if check.severity != "critical"
         ]
-        faulty = np.unique(np.concatenate([positions for _, positions in told]))
-        picked = _picked(frame.table, faulty)
         for check, positions in told:
             if len(positions):
-                rows = picked.take(np.searchsorted(faulty, positions))
-                faults.append(_faults(record, frame, check, positions, rows, origins or {}))
+                faults.append(_faults(record, frame, check, _Picked.of(frame, positions, origins or {})))
     now = datetime.now(UTC)
     results = (
         [
@@ -341,55 +333,90 @@ def _joined(quarantined: dict[int, list[str]], rows: int) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _picked(table: pa.Table, positions: np.ndarray) -> pa.Table:
-    """Some rows, chunk by chunk: taken from the whole, all of its text would be copied first."""
-    parts, start = [], 0
-    for batch in table.to_batches():
-        first, end = np.searchsorted(positions, (start, start + batch.num_rows))
+@dataclass(frozen=True)
+class _Picked:
+    """Some rows of a frame, and where each stands: ``place`` is its index among ``parts``, the tables of the files."""
+
+    frame: "_Frame"
+    at: np.ndarray
+    parts: list[tuple[str, Part]]  # path of the file, table
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, frame: "_Frame", at: np.ndarray, origins: Mapping[str, Origin]) -> "_Picked":
+        return cls(
+            frame, at, *_parts(_some(frame.table["_file_id"], at), _some(frame.table["_row_number"], at), origins)
+        )
+
+    def column(self, name: str) -> pa.Array:
+        return _some(self.frame.table[name], self.at)
+
+    def source(self, heading: str) -> pa.Array:
+        """The untouched text under a heading."""
+        return _some(self.frame.source(heading), self.at)
+
+    def told(self, tell: Callable[[str, Part], str | None]) -> pa.Array:
+        """A text that depends on the table only."""
+        texts = pa.array([tell(path, part) for path, part in self.parts], pa.string())
+        return texts.take(pa.array(self.place))
+
+    def where(self) -> pa.Array:
+        """Where each row stands, as a person finds it."""
+        before = np.array([part.rows_before for _, part in self.parts], dtype=np.int64)
+        number = pc.subtract(self.column("_row_number"), pa.array(before[self.place])).cast(pa.string())
+        table = self.told(lambda path, part: f"{path}{', ' if part.name else ''}{part.name}, row ")
+        return pc.binary_join_element_wise(table, number, "")
+
+
+def _some(column: pa.ChunkedArray, at: np.ndarray) -> pa.Array:
+    """Values at ascending places, chunk by chunk: taken from the whole, all of its text would be copied first."""
+    found, start = [], 0
+    for chunk in column.chunks:
+        first, end = np.searchsorted(at, (start, start + len(chunk)))
         if first < end:
-            parts.append(batch.take(pa.array(positions[first:end] - start)))
-        start += batch.num_rows
-    return pa.Table.from_batches(parts, table.schema)
+            found.append(chunk.take(pa.array(at[first:end] - start)))
+        start += len(chunk)
+    return pa.chunked_array(found, column.type).unify_dictionaries().combine_chunks()
 
 
-def _faults(
-    record: str, frame: "_Frame", check: Check, positions: np.ndarray, rows: pa.Table, origins: Mapping[str, Origin]
-) -> pa.Table:
-    """``rows``: those of the frame at the positions."""
-    count = rows.num_rows
-    file_ids = rows["_file_id"].combine_chunks().cast(pa.string())
+def _parts(
+    files: pa.Array, row_numbers: pa.Array, origins: Mapping[str, Origin]
+) -> tuple[list[tuple[str, Part]], np.ndarray]:
+    files = files if pa.types.is_dictionary(files.type) else files.dictionary_encode()
+    indices, numbers = files.indices.to_numpy(), row_numbers.to_numpy()
+    parts, place = [], np.zeros(len(files), dtype=np.int64)
+    for index, file_id in enumerate(files.dictionary.to_pylist()):
+        origin = origins.get(file_id, Origin(file_id))
+        known = sorted(origin.parts, key=lambda part: part.rows_before) or [Part("", 0, origin.headings)]
+        own = indices == index
+        before = np.array([part.rows_before for part in known])
+        place[own] = len(parts) + np.maximum(np.searchsorted(before, numbers[own]) - 1, 0)
+        parts += [(origin.path, part) for part in known]
+    return parts, place
+
+
+def _faults(record: str, frame: "_Frame", check: Check, picked: _Picked) -> pa.Table:
+    count = len(picked.at)
     if check.column in ("row.unreadable", "row.future"):  # the rule looks at every column: it says itself which one
-        fields, values = frame.column(check.column).take(positions), pa.nulls(count, pa.string())
-        for name in fields.unique().to_pylist():
-            values = pc.if_else(pc.equal(fields, name), _original(rows, name, file_ids, origins), values)
+        fields = frame.column(check.column).take(pa.array(picked.at))
     else:
         fields = pa.repeat(pa.scalar(check.field), count)
-        values = _original(rows, check.field, file_ids, origins)
-    known = [origins.get(item, Origin(item)) for item in file_ids.to_pylist()]
-    places = pa.array(
-        [origin.part(row).where(origin.path, row) for origin, row in zip(known, rows["_row_number"].to_pylist())],
-        pa.string(),
-    )
+    values, headed = pa.nulls(count, pa.string()), pa.nulls(count, pa.string())
+    for name in fields.unique().to_pylist():
+        own = pc.equal(fields, name)
+        values = pc.if_else(own, _original(picked, name), values)
+        headed = pc.if_else(own, picked.told(partial(_as_headed, name)), headed)
     text = pc.coalesce(values, "")
     shown = pc.if_else(
         pc.equal(pc.utf8_trim_whitespace(text), ""), "is blank", pc.binary_join_element_wise("'", text, "'", "")
     )
-    what = (
-        rows["_misread"].combine_chunks()
-        if check.field == _LINE
-        else pc.binary_join_element_wise(_as_headed(rows, fields, known), shown, " ")
-    )
-    message = pc.binary_join_element_wise(
-        places,
-        ": ",
-        what,
-        pc.binary_join_element_wise(f" ({check.rule}). ", check.mend, ""),
-        "",
-    )
+    what = picked.column("_misread") if check.field == _LINE else pc.binary_join_element_wise(headed, shown, " ")
+    mends = _mends(check, values)
+    message = pc.binary_join_element_wise(picked.where(), ": ", what, f" ({check.rule}). ", mends, "")
     message = pc.replace_substring_regex(message, r"[\p{Cc}\p{Zl}\p{Zp}]", "\ufffd")  # one line of text
     columns = [
-        file_ids,
-        rows["_row_number"].combine_chunks(),
+        picked.column("_file_id").cast(pa.string()),
+        picked.column("_row_number"),
         pa.repeat(pa.scalar(record), count),
         fields,
         values,
@@ -400,31 +427,41 @@ def _faults(
     return pa.Table.from_arrays(columns, schema=FAULT_SCHEMA)
 
 
-def _as_headed(rows: pa.Table, fields: pa.Array, origins: list[Origin]) -> pa.Array:
-    """The field as the record calls it, and as the file does."""
-    named = []
-    for name, origin, row in zip(fields.to_pylist(), origins, rows["_row_number"].to_pylist(), strict=True):
-        heading = origin.part(row).headings.get(name, name)
-        named.append(name if layouts.fold_heading(heading) == name else f"{name} ({heading})")
-    return pa.array(named, pa.string())
+def _mends(check: Check, values: pa.Array) -> pa.Array:
+    """The mend of each value: a date that is a spreadsheet's number needs another one than a date misspelled."""
+    if check.rule not in _DATE_RULES:
+        return pa.repeat(pa.scalar(check.mend), len(values))
+    return pa.array([_mend_of_day_number(text or "") or check.mend for text in values.to_pylist()], pa.string())
 
 
-def _original(rows: pa.Table, name: str, file_ids: pa.Array, origins: Mapping[str, Origin]) -> pa.Array:
+def _mend_of_day_number(text: str) -> str | None:
+    if not _DAY_NUMBER.fullmatch(text.strip()):
+        return None
+    day = _SPREADSHEET_EPOCH + timedelta(days=int(text.strip()[:5]))
+    return (
+        f"It looks like a spreadsheet's day number ({day.isoformat()}, if it counts from 1900): format the column as a"
+        " date (yyyy-mm-dd) in the workbook and export it again; a number is never taken for a date."
+    )
+
+
+def _as_headed(name: str, path: str, part: Part) -> str:
+    """The field as the record calls it, and as the table does."""
+    heading = part.headings.get(name, name)
+    return name if layouts.fold_heading(heading) == name else f"{name} ({heading})"
+
+
+def _original(picked: _Picked, name: str) -> pa.Array:
     """The untouched text of a field where its heading is known, else the canonical text."""
-    if name in rows.column_names:
-        canonical = pc.replace_substring(rows[name].combine_chunks(), UNREADABLE, "")
-    else:
-        canonical = pa.nulls(rows.num_rows, pa.string())
     if name == _LINE:
-        return pc.map_lookup(rows["_source"].combine_chunks(), _LINE, "first")
-    source = rows["_source"].combine_chunks()
-    numbers = rows["_row_number"].to_pylist()
-    known = zip((origins.get(item) for item in file_ids.to_pylist()), numbers, strict=True)
-    headings = pa.array([origin and origin.part(row).headings.get(name) for origin, row in known], pa.string())
-    values = canonical
-    for heading in sorted(set(headings.to_pylist()) - {None}):
+        return picked.source(_LINE)
+    if name in picked.frame.table.column_names:
+        values = pc.replace_substring(picked.column(name), UNREADABLE, "")
+    else:
+        values = pa.nulls(len(picked.at), pa.string())
+    headings = picked.told(lambda path, part: part.headings.get(name))
+    for heading in sorted(set(headings.unique().to_pylist()) - {None}):
         own = pc.fill_null(pc.equal(headings, heading), False)
-        values = pc.if_else(own, pc.coalesce(pc.map_lookup(source, heading, "first"), canonical), values)
+        values = pc.if_else(own, pc.coalesce(picked.source(heading), values), values)
     return values
 
 
@@ -600,6 +637,7 @@ class _Files:
         self._is_lab, self._is_subjects = record == "lab_results", record == "subjects"
         counted = {name: np.zeros(0) for name in ("rows", "misread", "subject", "age")}
         declared, keys, contents = [], [], []
+        connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
         for table in tables:
             ordinal = self._ordinals(table)
             flags = {
@@ -614,10 +652,11 @@ class _Files:
                 counts[: len(counted[name])] += counted[name]
                 counted[name] = counts
             if self._is_lab:
-                key, content = _versions(table, ordinal)
+                key, content = _versions(connection, table, ordinal)
                 declared.append(pc.is_valid(table["analyte_key"]).to_numpy())
                 keys.append(key)
                 contents.append(content)
+        connection.close()
         known = [origins.get(file_id, Origin(file_id)) for file_id in self._place]
         in_structure = np.array([not origin.rows_stand_alone for origin in known], dtype=bool)
         tells = (counted["rows"] >= SHARE_ROWS) & in_structure
@@ -659,13 +698,17 @@ def _latest_day(origin: Origin | None) -> str | None:
     return (origin.received_on + timedelta(days=1)).isoformat() if origin and origin.received_on else None
 
 
-def _versions(table: pa.Table, ordinal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _versions(connection: duckdb.DuckDBPyConnection, table: pa.Table, ordinal: np.ndarray) -> list[np.ndarray]:
     """64-bit hashes a row: of the result and its version within the file, and of that with what is said of it."""
-    number, text = _number(table["value_number"].combine_chunks()), table["value"].combine_chunks()
-    value = pc.coalesce(number.cast(pa.string()), text)
-    key = _mixed([ordinal, *(_text_hashes(table[name]) for name in _RESULT_VERSION)])
-    rest = [_text_hashes(column) for column in (value, table["unit_code"], table["value_operator"])]
-    return key, _mixed([key, *rest])
+    number = _number(table["value_number"].combine_chunks())
+    text = pc.if_else(pc.is_valid(number), None, table["value"].combine_chunks())
+    own = {"_file": pa.array(ordinal), "_number": number, "_text": text}
+    columns = {name: table[name] for name in (*_RESULT_VERSION, "unit_code", "value_operator")}
+    connection.register("piece", pa.table(own | columns))
+    key = ", ".join(("_file", *_RESULT_VERSION))
+    said = "_number, _text, unit_code, value_operator"
+    found = connection.execute(f"select hash({key}) as key, hash({key}, {said}) as content from piece").fetchnumpy()
+    return [found["key"], found["content"]]
 
 
 def _conflicts(key: np.ndarray, content: np.ndarray, declared: np.ndarray) -> np.ndarray:
@@ -683,26 +726,6 @@ def _conflicts(key: np.ndarray, content: np.ndarray, declared: np.ndarray) -> np
     return found
 
 
-def _mixed(columns: list[np.ndarray]) -> np.ndarray:
-    """A 64-bit hash a row of columns of whole numbers; by the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
-    mixed = np.zeros(len(columns[0]), dtype=np.uint64)
-    for column in columns:
-        mixed = (mixed ^ column.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
-
-
-def _text_hashes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A 64-bit hash of each text, alike in every piece; 0 where there is none."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded = whole.dictionary_encode()
-    texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    hashes = np.append(pd.util.hash_array(texts, categorize=False) if len(texts) else [], 0).astype(np.uint64)
-    return hashes[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]
-
-
 def _codes(column: pa.Array) -> np.ndarray:
     return pc.fill_null(column.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
 
@@ -713,12 +736,20 @@ class _Frame:
     def __init__(self, record: str, table: pa.Table):
         self.record, self.table = record, table
         self._made: dict[str, pa.Array] = {}
+        self._sources: dict[str, pa.ChunkedArray] = {}
         self.good = pc.is_null(self.text("_misread"))
 
     def text(self, name: str) -> pa.Array:
         if name not in self._made:
             self._made[name] = self.table[name].combine_chunks()
         return self._made[name]
+
+    def source(self, heading: str) -> pa.ChunkedArray:
+        """The untouched text under a heading."""
+        if heading not in self._sources:
+            found = [pc.map_lookup(chunk, heading, "first") for chunk in self.table["_source"].chunks]
+            self._sources[heading] = pa.chunked_array(found, pa.string())
+        return self._sources[heading]
 
     def column(self, name: str) -> pa.Array:
         if name in self.table.column_names:

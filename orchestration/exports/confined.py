@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from orchestration.exports import Rejected
+from orchestration.exports.spill import SPILL_ROWS, Spilled, set_down
 from orchestration.settings import REPOSITORY
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _FILES_A_CHILD = 200
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
+
+
+Table = pa.Table | Spilled
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Parsed:
     about: dict = field(default_factory=dict)
 
 
-def tables(parser: str, path: Path, name: str, limits: "Ingest", **options) -> list[tuple[str, pa.Table, dict]]:
-    """(title, table, about) of all that ``parser`` (a module's name) finds in a file.
+def tables(parser: str, path: Path, name: str, limits: "Ingest", **options) -> list[tuple[str, Table, dict]]:
+    """(title, table, about) of all that ``parser`` (a module's name) finds in a file; many rows lie beside it on disk.
 
     Raises:
         Rejected: as the parser does, or ``crashed``, ``too_slow``, ``too_much_memory``.
@@ -55,7 +59,7 @@ def tables(parser: str, path: Path, name: str, limits: "Ingest", **options) -> l
             close()
             _child = _Child(limits)
         try:
-            return _child.ask(request)
+            return _child.ask(request, path.parent)
         except Rejected:
             raise  # a whole answer: the child goes on
         except _Broken as fault:
@@ -82,24 +86,28 @@ class _Child:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def serves(self, limits: "Ingest") -> bool:
         return limits == self._limits and self._files < _FILES_A_CHILD and self._process.poll() is None
 
-    def ask(self, request: dict) -> list[tuple[str, pa.Table, dict]]:
+    def ask(self, request: dict, folder: Path) -> list[tuple[str, Table, dict]]:
         self._files += 1
         watch = threading.Timer(self._limits.parser_seconds, self._too_late)
         watch.start()
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
-            return list(self._answer())
+            return list(self._answer(folder))
         except (OSError, EOFError, ValueError, pa.ArrowInvalid) as error:
             raise _Broken(type(error).__name__) from None
         finally:
             watch.cancel()
 
-    def _answer(self) -> Iterator[tuple[str, pa.Table, dict]]:
-        out = self._process.stdout
+    def _answer(self, folder: Path) -> Iterator[tuple[str, Table, dict]]:
+        out, most = self._process.stdout, SPILL_ROWS
         while True:
             head = json.loads(out.readline() or b"?")
             if "rule" in head:
@@ -107,7 +115,8 @@ class _Child:
             if "title" not in head:
                 return
             with pa.ipc.open_stream(pa.PythonFile(out, mode="r")) as stream:
-                table = stream.read_all()
+                table = set_down(folder, stream, stream.schema, most)
+            most -= table.num_rows if isinstance(table, pa.Table) else 0
             yield head["title"], table, head["about"]
 
     def _too_late(self) -> None:
@@ -140,6 +149,11 @@ def close() -> None:
         _child = None
 
 
+def process_id() -> int | None:
+    """Of the child, if there is one."""
+    return _child.process_id if _child is not None else None
+
+
 # --- in the child --------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +182,8 @@ def _serve(memory_mb: int) -> None:
             _tell(answer, {"rule": "too_much_memory", "message": f"{name}: it needs {what}. Split the export."})
         except Exception as error:
             kind = type(error).__name__
-            damaged = f"{name}: it is damaged or no file of its kind ({kind}). Export it again, or deliver it as CSV."
+            what = f"it is damaged, not whole or no file of its kind ({kind})"
+            damaged = f"{name}: {what}. Export it again, or deliver it as CSV."
             _tell(answer, {"rule": "damaged", "message": damaged})
 
 

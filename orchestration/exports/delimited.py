@@ -183,11 +183,15 @@ def _ragged_table(ragged: list[pa.csv.InvalidRow], into: pa.Schema, hides: bool)
     """``hides``: the table has a column of names, and where in such a line they stand nobody knows."""
     columns = {name: pa.nulls(len(ragged), into.field(name).type) for name in into.names}
     columns["_source"] = pa.array([[("(line)", WITHHELD if hides else row.text)] for row in ragged], SOURCE)
-    columns["_misread"] = pa.array(
-        [f"{row.actual_columns} fields where the heading has {row.expected_columns}" for row in ragged]
-    )
+    columns["_misread"] = pa.array([_ragged(row) for row in ragged], pa.string())
     columns["_row_number"] = pa.array([row.number for row in ragged], pa.int64())
     return pa.table(columns, schema=into)
+
+
+def _ragged(row: pa.csv.InvalidRow) -> str:
+    said = f"{row.actual_columns} fields where the heading has {row.expected_columns}"
+    more = row.actual_columns > row.expected_columns
+    return said + (": a delimiter in a value (a decimal comma?) needs quotation marks" if more else ": the row is cut")
 
 
 def _batches(

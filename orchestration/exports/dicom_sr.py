@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from orchestration.exports import Rejected, Sheet, confined
 from orchestration.exports.messages import Rows
+from orchestration.exports.spill import whole
 from orchestration.exports.tables import check_bytes
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
             group with a number), or as `confined.tables`.
     """
     check_bytes(name, path.stat().st_size, study.ingest.max_dicom_mb, "Export the structured report without images.")
-    [(_, table, _)] = confined.tables(__name__, path, name, study.ingest)
+    [(_, found, _)] = confined.tables(__name__, path, name, study.ingest)
+    table = whole(found)
     if not table.num_rows:
         raise Rejected(
             "no_results",

@@ -24,12 +24,21 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     """Read one table.
 
     Raises:
-        Rejected: ``too_large``, ``too_wide``, ``nested``, ``damaged``, or what `confined.tables` and `tables.sheet`
-            raise.
+        Rejected: as `tables`, or what `tables.sheet` raises.
+    """
+    [table] = tables(path, name, study)
+    return [sheet(table, name, study)]
+
+
+def tables(path: Path, name: str, study: "Study") -> list[Typed]:
+    """The one table, before anybody knows what it means.
+
+    Raises:
+        Rejected: ``too_large``, ``too_wide``, ``nested``, ``damaged``, or what `confined.tables` raises.
     """
     check_bytes(name, path.stat().st_size, study.ingest.max_file_mb)
     [(_, table, _)] = confined.tables(__name__, path, name, study.ingest)
-    return [sheet(Typed(table.column_names, table), name, study)]
+    return [Typed(table.schema.names, table)]
 
 
 def parse(path: str) -> Iterator[Parsed]:

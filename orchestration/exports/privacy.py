@@ -64,9 +64,14 @@ def fingerprint() -> str:
 
 def pseudonymised(sheet: "Sheet", study: "Study") -> "Sheet":
     """The sheet with pseudonyms for its subject ids, also where sample and lesion ids or source texts quote them."""
+    from orchestration.exports.spill import changed
+
+    return replace(sheet, table=changed(sheet.table, lambda table: _in_pseudonyms(table, sheet, study, key())))
+
+
+def _in_pseudonyms(table: "pa.Table", sheet: "Sheet", study: "Study", secret: bytes) -> "pa.Table":
     import pyarrow as pa
 
-    table, secret = sheet.table, key()
     subjects = table["subject_id"].to_pylist()
     known = {subject: _pseudonym(subject, secret) for subject in set(subjects) - {None}}
     quoted = {subject: _quotation(subject) for subject in known}
@@ -80,7 +85,7 @@ def pseudonymised(sheet: "Sheet", study: "Study") -> "Sheet":
     for name in _ID_COLUMNS:
         if name in table.column_names:
             columns[name] = [told(text, subject) for text, subject in zip(table[name].to_pylist(), subjects)]
-    own = _subject_headings(sheet, study)
+    own = _subject_headings(table, sheet, study)
     columns["_source"] = [
         [(heading, known.get(subject, WITHHELD) if heading in own else told(text, subject)) for heading, text in source]
         for source, subject in zip(table["_source"].to_pylist(), subjects)
@@ -88,7 +93,7 @@ def pseudonymised(sheet: "Sheet", study: "Study") -> "Sheet":
     for name, values in columns.items():
         place = table.column_names.index(name)
         table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
-    return replace(sheet, table=table)
+    return table
 
 
 def _pseudonym(subject: str, secret: bytes) -> str:
@@ -101,7 +106,7 @@ def _quotation(subject: str) -> re.Pattern | None:
     return re.compile(rf"(?<![A-Za-z0-9]){re.escape(subject)}(?![A-Za-z0-9])") if is_telling else None
 
 
-def _subject_headings(sheet: "Sheet", study: "Study") -> frozenset[str]:
+def _subject_headings(table: "pa.Table", sheet: "Sheet", study: "Study") -> frozenset[str]:
     """Headings whose text is the subject id or a part of it; a line that could not be divided is one, too."""
     from orchestration.exports.mapping import template_headings
 
@@ -112,7 +117,7 @@ def _subject_headings(sheet: "Sheet", study: "Study") -> frozenset[str]:
         found |= {declared} if isinstance(declared, str) else set(declared)
         found |= set(template_headings(source.subject_id or ""))
     folded = {_letters(heading) for heading in found}
-    headings = _all_headings(sheet.table)
+    headings = _all_headings(table)
     return frozenset(heading for heading in headings if heading in found or _letters(heading) in folded - {""})
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,29 +20,26 @@ SPILL_ROWS = 500_000
 
 
 class Spilled:
-    """Rows of a sheet on disk. ``_row_number``, known only when all are read, is put to them as they are read back."""
+    """Rows on disk. ``_row_number`` is put to them as they are read back where it is known only when all are read."""
 
-    def __init__(self, folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema):
+    def __init__(self, folder: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema):
+        self.folder, self.schema = folder, schema
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as its rows
-        self._rows, self._numbers, self._last = 0, np.empty(0, np.int64), None
+        self._rows, self._numbers, self._last = 0, None, None
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.ipc.new_stream(self._file, schema, options=options) as stream:
             for batch in batches:
                 self._rows += batch.num_rows
-                stream.write_batch(batch)
-        self._schema = schema.append(pa.field("_row_number", pa.int64()))
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self._schema
+                stream.write(batch)
 
     @property
     def num_rows(self) -> int:
         return self._rows + (self._last.num_rows if self._last else 0)
 
-    def finish(self, numbers: np.ndarray, last: pa.Table | None) -> "Spilled":
+    def finish(self, numbers: np.ndarray, last: pa.Table | None = None) -> "Spilled":
         """Number the rows, and put others after them."""
         self._numbers, self._last = numbers, last
+        self.schema = self.schema.append(pa.field("_row_number", pa.int64()))
         return self
 
     def batches(self) -> Iterator[pa.Table]:
@@ -50,16 +48,45 @@ class Spilled:
         start = 0
         with pa.ipc.open_stream(self._file) as stream:
             for batch in stream:
-                numbers = pa.array(self._numbers[start : start + batch.num_rows], pa.int64())
+                columns = batch.columns
+                if self._numbers is not None:
+                    numbers = self._numbers[start : start + batch.num_rows]
+                    columns = [*columns, pa.array(numbers, pa.int64())]
                 start += batch.num_rows
-                yield pa.Table.from_arrays([*batch.columns, numbers], schema=self._schema)
+                yield pa.Table.from_arrays(columns, schema=self.schema)
         if self._last:
             yield self._last
+
+
+def set_down(
+    folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int = SPILL_ROWS
+) -> "pa.Table | Spilled":
+    """A table of the batches: in memory, or on disk where it has more than so many rows."""
+    batches = iter(batches)
+    held, rows = [], 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        if rows > most:
+            return Spilled(folder, chain(held, batches), schema)
+    return pa.Table.from_batches(held, schema)
+
+
+def changed(table: "pa.Table | Spilled", change: Callable[[pa.Table], pa.Table]) -> "pa.Table | Spilled":
+    """The table with a change that looks at one row at a time."""
+    if not isinstance(table, Spilled):
+        return change(table)
+    return Spilled(table.folder, map(change, table.batches()), table.schema)
 
 
 def pieces(table: "pa.Table | Spilled") -> Iterator[pa.Table]:
     """A table as it lies: whole in memory, or in pieces from disk."""
     return table.batches() if isinstance(table, Spilled) else iter((table,))
+
+
+def whole(table: "pa.Table | Spilled") -> pa.Table:
+    """In memory, where rows are few enough by another limit."""
+    return pa.concat_tables(pieces(table))
 
 
 def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -90,6 +117,16 @@ def side_by_side(work: Callable, items: Iterable, threads: int = 2) -> Iterator:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
+
+
+def ahead(items: Iterable) -> Iterator:
+    """The items; the next one is made while one is used."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(next, iterator, end)
+        while (item := begun.result()) is not end:
+            begun = pool.submit(next, iterator, end)
+            yield item
 
 
 class Mapped:

@@ -4,16 +4,19 @@ Typed values become the text that a person would have typed: numbers by their si
 How a format is parsed does not belong here; delimited text, whose cells are text already, has its own way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.exports import Rejected, Sheet, layouts
 from orchestration.exports.mapping import Plan, canonical, fold_heading, headings_read, schema, template_headings
+from orchestration.exports.spill import Spilled, pieces, regrouped, side_by_side
 from orchestration.exports.values import by_distinct, join
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ class Typed:
     """
 
     headings: list[str]
-    columns: pa.Table
+    columns: pa.Table | Spilled
     part: str = ""
     title: str = ""
     numeric: dict[str, pa.Array] | None = None
@@ -56,12 +59,16 @@ class Typed:
     def sample(self, heading: str) -> list[str]:
         """The column's filled texts in the first rows."""
         places = [place for place, found in enumerate(self.headings) if fold_heading(found) == fold_heading(heading)]
-        cells = [
-            cell.strip()
-            for place in places
-            for cell in texts(self.columns.column(place).slice(0, _SAMPLE_ROWS).combine_chunks()).to_pylist()
-        ]
+        cells = [cell.strip() for place in places for cell in self._head.column(place).to_pylist()]
         return [cell for cell in cells if cell]
+
+    @cached_property
+    def _head(self) -> pa.RecordBatch:
+        return self.first(_SAMPLE_ROWS)
+
+    def first(self, rows: int) -> pa.RecordBatch:
+        """So many rows at most, as text."""
+        return _text(self, next(pieces(self.columns)).slice(0, rows), 0, ".")
 
     def read_by(self, plan: Plan) -> list[str]:
         """Headings whose values count. A step of the plan may read any column."""
@@ -108,19 +115,27 @@ def planned(table: Typed, plan: Plan, name: str, study: "Study") -> Sheet:
                 " stored result may be out of date. Copy the sheet and paste it as values.",
             )
     rows = table.columns.num_rows
-    text = pa.table(
-        [_column(table, place, plan.decimal) for place in range(len(table.headings))],
-        names=[str(place) for place in range(len(table.headings))],
-    )
     reasons = _reasons(table, plan, rows)
-    batches, start = [], 0
-    for batch in text.to_batches(_BATCH_ROWS):
-        own = reasons and reasons.slice(start, batch.num_rows)
-        batches.append(canonical(batch, table.headings, plan, study, misread=own))
-        start += batch.num_rows
+
+    def read(piece: tuple[int, pa.Table]) -> pa.RecordBatch:
+        start, columns = piece
+        own = reasons and reasons.slice(start, columns.num_rows)
+        return canonical(_text(table, columns, start, plan.decimal), table.headings, plan, study, misread=own)
+
+    parts = enumerate(regrouped(pieces(table.columns), _BATCH_ROWS))
+    placed = ((place * _BATCH_ROWS, columns) for place, columns in parts)
+    batches = side_by_side(read, placed) if rows > _BATCH_ROWS else map(read, placed)
+    whole = schema(plan.record)
+    if isinstance(table.columns, Spilled) and not plan.finish:
+        numbered = Spilled(table.columns.folder, batches, whole).finish(np.arange(1, rows + 1))
+    else:
+        found = pa.Table.from_batches(batches, whole)
+        if plan.finish:
+            found = plan.finish(found)
+        numbered = found.append_column("_row_number", pa.array(np.arange(1, rows + 1), pa.int64()))
     return Sheet(
-        plan.record.name, plan.source, plan.layout, numbered(batches, plan, rows),
-        layouts.exported_on(name, plan, study), table.part, headings=headings_read(plan, table.headings),
+        plan.record.name, plan.source, plan.layout, numbered, layouts.exported_on(name, plan, study), table.part,
+        headings=headings_read(plan, table.headings),
     )  # fmt: skip
 
 
@@ -131,14 +146,6 @@ def _reasons(table: Typed, plan: Plan, rows: int) -> pa.Array | None:
         for row, why in table.faults.get(heading, ()):
             reasons.setdefault(row, f"{heading}: {why}")
     return pa.array([reasons.get(row) for row in range(rows)], pa.string()) if reasons else None
-
-
-def numbered(batches: Iterable[pa.RecordBatch], plan: Plan, rows: int) -> pa.Table:
-    """Canonical batches as one table, rows numbered from 1."""
-    table = pa.Table.from_batches(batches, schema(plan.record))
-    if plan.finish:
-        table = plan.finish(table)
-    return table.append_column("_row_number", pa.array(range(1, rows + 1), pa.int64()))
 
 
 def check_size(where: str, rows: int, columns: int) -> None:
@@ -184,12 +191,16 @@ def texts(column: pa.Array, decimal: str = ".") -> pa.Array:
     return pc.fill_null(text, "")
 
 
-def _column(table: Typed, place: int, decimal: str) -> pa.ChunkedArray:
-    column, heading = table.columns.column(place), table.headings[place]
-    text = pa.chunked_array([texts(chunk, decimal) for chunk in column.chunks], pa.string())
-    if decimal != "." and table.numeric and heading in table.numeric:
-        return pc.if_else(table.numeric[heading], pc.replace_substring(text, ".", decimal), text)
-    return text
+def _text(table: Typed, columns: pa.Table, start: int, decimal: str) -> pa.RecordBatch:
+    """Some rows of a table as text, the first of which is its row ``start``."""
+    made = []
+    for heading, column in zip(table.headings, columns.columns, strict=True):
+        text = texts(column.combine_chunks(), decimal)
+        if decimal != "." and table.numeric and heading in table.numeric:
+            is_number = table.numeric[heading].slice(start, len(text))
+            text = pc.if_else(is_number, pc.replace_substring(text, ".", decimal), text)
+        made.append(text)
+    return pa.RecordBatch.from_arrays(made, [str(place) for place in range(len(made))])
 
 
 def _marked(text: pa.Array, decimal: str) -> pa.Array:

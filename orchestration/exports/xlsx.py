@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from orchestration.exports import Rejected, Sheet, confined, layouts
 from orchestration.exports.archive import check
 from orchestration.exports.confined import Parsed
+from orchestration.exports.spill import whole
 from orchestration.exports.tables import MAX_COLUMNS, Typed, check_bytes, check_size, several, significant
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def grids(path: Path, name: str, limits: "Ingest") -> list["Grid"]:
     found = confined.tables(
         __name__, path, name, limits, max_bytes=limits.max_unpacked_mb << 20, max_members=limits.max_members
     )
-    return [Grid.of(name, title, table, about) for title, table, about in found]
+    return [Grid.of(name, title, whole(table), about) for title, table, about in found]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Grid:
             if row > above and place in places:
                 faults.setdefault(places[place], []).append((row - above - 1, f"the cell holds the error {text}"))
         columns = below.select(kept).rename_columns([str(place) for place in kept])
-        numeric = {places[place]: numbers.column(place) for place in kept}
+        numeric = {places[place]: numbers.column(place).combine_chunks() for place in kept}
         return Typed(
             list(places.values()), columns, self.part, self.title, numeric, faults,
             {places[place]: cell for place, cell in self.formulas.items() if place in places},

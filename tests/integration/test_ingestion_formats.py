@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestration.exports.records import RECORDS
-from orchestration.ingestion import ingest, judge_file
+from orchestration.ingestion import ARCHIVE, ingest, judge_file
 from orchestration.lake import Lake
 from orchestration.study import load_study
 from tests.conftest import make_home
@@ -183,42 +183,67 @@ def simulated(tmp_path_factory) -> dict[str, list[dict]]:
 
 FORMATS = {
     "csv": lambda rows, stem: writers.as_csv(rows),
+    "tsv": lambda rows, stem: writers.as_csv(rows, "\t"),
     "xlsx": lambda rows, stem: writers.as_xlsx({"Sheet1": writers.grid(rows)}),
     "parquet": lambda rows, stem: writers.as_parquet(rows),
     "json": lambda rows, stem: writers.document(writers.as_datasetjson(rows, stem[:2].upper())),
     "ndjson": lambda rows, stem: writers.lines(writers.as_datasetjson(rows, stem[:2].upper())),
     "xpt": lambda rows, stem: writers.as_xpt(rows, Path(tempfile.mkdtemp()), stem[:2].upper()),
+    "xpt8": lambda rows, stem: writers.as_xpt(rows, Path(tempfile.mkdtemp()), stem[:2].upper(), 8),
 }
+DATED = {"name": "dated", "match": "[a-z][a-z]_????-??-??*", "layout": "sdtm", "exported_on": r"_(\d{4}-\d{2}-\d{2})"}
+
+DATED_TSV = DATED | {"name": "dated-tsv", "match": f"{DATED['match']}.tsv", "delimiter": "\t"}
 
 
-def lake_of(folder: Path, simulated: dict[str, list[dict]], kind: str) -> dict[str, list[tuple]]:
-    """The canonical rows of the simulated study, delivered in one format, by record; without what names the file."""
-    sources = [{"name": "dated", "match": f"[a-z][a-z]_????-??-??*.{kind}", "layout": "sdtm", "exported_on": r"_(\d{4}-\d{2}-\d{2})"}]
-    home = make_home(folder / kind, {"sources": sources})
-    for name, rows in simulated.items():
-        home.drop(f"{name.removesuffix('.csv')}.{kind}", FORMATS[kind](rows if kind == "csv" else writers.typed(rows), Path(name).name))
+def written(rows: list[dict], name: str, kind: str) -> bytes:
+    return FORMATS[kind](rows if kind in ("csv", "tsv") else writers.typed(rows), Path(name).name)
+
+
+def input_of_dbt(folder: Path, simulated: dict[str, list[dict]], kind: str) -> dict[str, list[tuple]]:
+    """All that dbt is given where the simulated study is delivered in one format: files, raw rows with their source
+    text, faults; the name of a file stands for its identity, and nothing tells when it came."""
+    home = make_home(folder / kind, {"sources": [DATED | ({"delimiter": "\t"} if kind == "tsv" else {})]})
+    if kind == "zip":
+        for place in {name.partition("/")[0] for name in simulated}:
+            own = {Path(name).name: writers.as_csv(rows) for name, rows in simulated.items() if name.startswith(place)}
+            home.drop(f"{place}/study.zip", writers.as_zip(own))
+    else:
+        for name, rows in simulated.items():
+            home.drop(f"{name.removesuffix('.csv')}.{kind}", written(rows, name, kind))
     ingest(home.settings, load_study(home.settings.study_file))
-    status = {Path(path).stem: (status, read) for path, (status, read, _) in ledger(home).items()}
-    found = {"files": sorted(status.items())}
+    lake = Lake(home.settings)
+    files = lake.ledger()
+    files = files[files["layout"] != ARCHIVE].assign(path=[Path(path).stem for path in files["path"] if Path(path).suffix != ".zip"])
+    names = dict(zip(files["file_id"], files["path"], strict=True))
+    told = ["path", "source", "layout", "exported_on", "status", "rows_read", "rows_accepted", "rows_quarantined"]
+    faults = lake.quarantine()
+    about = ["row_number", "record", "field", "value", "rule", "severity"]
+    found = {"files": [tuple(row) for row in files[told].itertuples(index=False)]}
+    found["faults"] = [(names[row[0]], *row[1:]) for row in faults[["file_id", *about]].itertuples(index=False)]
     for record in RECORDS:
         tables = [pq.read_table(path) for path in sorted((home.settings.lake / "records" / record).glob("*.parquet"))]
-        columns = ["_row_number", "_rejected_by", *RECORDS[record].column_names]
-        found[record] = sorted(
-            (tuple(row.values()) for table in tables for row in table.select(columns).to_pylist()), key=repr
-        )
-    return found
+        columns = ["_row_number", "_rejected_by", "_source", *RECORDS[record].column_names]
+        found[record] = [
+            (names[row.pop("_file_id")], *row.values())
+            for table in tables
+            for row in table.select(["_file_id", *columns]).to_pylist()
+        ]
+    return {name: sorted(rows, key=repr) for name, rows in found.items()}
 
 
 @pytest.fixture(scope="module")
 def as_delivered(simulated, tmp_path_factory):
-    found = lake_of(tmp_path_factory.mktemp("csv"), simulated, "csv")
+    found = input_of_dbt(tmp_path_factory.mktemp("csv"), simulated, "csv")
     assert sum(len(rows) for rows in found.values()) > 500
     return found
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "csv"])
-def test_the_simulated_study_gives_the_same_raw_records_in_every_format(simulated, as_delivered, tmp_path, kind):
-    assert lake_of(tmp_path, simulated, kind) == as_delivered
+@pytest.mark.parametrize("kind", [*(kind for kind in FORMATS if kind != "csv"), "zip"])
+def test_the_simulated_study_gives_dbt_the_same_in_every_format(simulated, as_delivered, tmp_path, kind):
+    found = input_of_dbt(tmp_path, simulated, kind)
+    for part, rows in as_delivered.items():
+        assert found[part] == rows, part
 
 
 @pytest.mark.slow
@@ -226,14 +251,11 @@ def test_the_simulated_study_in_mixed_formats_in_one_archive_gives_the_same_mart
     stem = {name: name.removesuffix(".csv") for name in simulated}
     kinds = list(FORMATS)
     chosen = {name: kinds[number % len(kinds)] for number, name in enumerate(simulated)}
-    sources = [{"name": "dated", "match": "[a-z][a-z]_????-??-??*", "layout": "sdtm", "exported_on": r"_(\d{4}-\d{2}-\d{2})"}]
-    plain, packed = (make_home(tmp_path / name, {"sources": sources}) for name in ("plain", "packed"))
+    plain, packed = (make_home(tmp_path / name, {"sources": [DATED_TSV, DATED]}) for name in ("plain", "packed"))
     members = {}
     for name, rows in simulated.items():
         plain.drop(name, writers.as_csv(rows))
-        kind = chosen[name]
-        table = rows if kind == "csv" else writers.typed(rows)
-        members[f"{stem[name].split('/')[1]}.{kind}"] = FORMATS[kind](table, Path(name).name)
+        members[f"{stem[name].split('/')[1]}.{chosen[name]}"] = written(rows, name, chosen[name])
     packed.drop("clinical/study.zip", writers.as_zip(members))
     for home in (plain, packed):
         home.run()

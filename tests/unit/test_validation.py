@@ -206,6 +206,16 @@ def test_a_file_of_broken_lines_is_refused_and_the_other_file_is_not():
     assert result.rejections["b" * 64][0] == "structure"
 
 
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [("45352", "2024-03-01"), ("45352.354", "2024-03-01"), (" 45352,5", "2024-03-01"), ("4535", None), ("453520", None), ("2024-13-01", None)],
+)
+def test_a_spreadsheets_day_number_is_told_as_what_it_is(text, day):
+    (fault,) = validate("visits", table("visits", GOOD["visits"] | {"visit_on": UNREADABLE + text}), Study()).row_faults.to_pylist()
+    assert fault["rule"] == "date_readable"
+    assert ("day number" in fault["message"] and f"({day}" in fault["message"]) == (day is not None), fault["message"]
+
+
 def test_the_message_names_file_row_field_value_rule_and_mend():
     row = GOOD["lab_results"] | {"unit": "U/ML", "unit_code": None, "_source": {"Einheit": "U/ml "}}
     origins = {FILE: Origin("lab/2024/lis.csv", {"unit": "Einheit"})}

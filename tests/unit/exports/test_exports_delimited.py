@@ -77,9 +77,9 @@ def test_a_heading_alone_is_a_table_without_rows(sheet):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("S2,C1D1", "2 fields where the heading has 3"),
-        ("S2,C1D1,2025-03-02,more", "4 fields where the heading has 3"),
-        ("# end of export", "1 fields where the heading has 3"),
+        ("S2,C1D1", "2 fields where the heading has 3: the row is cut"),
+        ("S2,C1D1,2025-03-02,more", "4 fields where the heading has 3: a delimiter in a value (a decimal comma?) needs quotation marks"),
+        ("# end of export", "1 fields where the heading has 3: the row is cut"),
         (HEAD, "the heading once more"),
         ("S2,C1\0D1,2025-03-02", "NUL"),
     ],
@@ -97,7 +97,7 @@ def test_a_row_that_is_none_is_set_aside_with_its_text_and_the_others_load(rows,
 def test_a_last_line_cut_off_is_set_aside(rows):
     assert [row["_misread"] for row in rows(f"{HEAD}\n{GOOD}\nS2,C1", VISITS)] == [
         None,
-        "2 fields where the heading has 3",
+        "2 fields where the heading has 3: the row is cut",
     ]
 
 

@@ -1,12 +1,16 @@
 """SAS transport files: every data set, dates by their formats, missing as missing, and nothing of a cut file."""
 
+import re
 import struct
 
 import pandas as pd
+import pyreadstat
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from orchestration.exports import Rejected, read
-from orchestration.exports.xpt import _kind
+from orchestration.exports import Rejected, read, xpt
+from orchestration.exports.xpt import kind_of, parse
 from orchestration.study import Study
 from tests.unit.exports import writers
 
@@ -69,6 +73,94 @@ def test_an_encoding_is_declared_never_guessed(sheets, tmp_path):
     assert sheets(content, sources=[source])[0].table["visit_name"].to_pylist() == ["Zyklus für"]
 
 
+def parsed(path, encoding: str = "utf-8") -> list[dict]:
+    return [row for found in parse(str(path), encoding) for batch in found.batches for row in batch.to_pylist()]
+
+
+def by_pyreadstat(path, encoding: str = "utf-8") -> list[dict]:
+    columns, _ = pyreadstat.read_xport(path, output_format="dict", disable_datetime_conversion=True, encoding=encoding)
+    plain = {name: [None if pd.isna(value) else value for value in values] for name, values in columns.items()}
+    return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
+
+
+def with_cells(path, cells: list[bytes], kind: str, version: int = 5, stated: int | None = None) -> None:
+    """A file with one column, its cells exactly these bytes, all of one width; ``stated``: the rows its header tells."""
+    width = len(cells[0])
+    value = 1.0 if kind == "number" else "x" * width
+    pyreadstat.write_xport(pd.DataFrame({"A": [value]}), path, table_name="T", file_format_version=version)
+    content = bytearray(path.read_bytes())
+    names, rows = (re.search(rb"HEADER RECORD\*{7}" + kind, content).end() for kind in (rb"NAM.{57}", rb"OBS.{57}"))
+    content[names + 4 : names + 6] = width.to_bytes(2, "big")
+    if version == 8:
+        content[rows - 32 : rows - 17] = b"%15d" % (len(cells) if stated is None else stated)
+    data = b"".join(cells)
+    path.write_bytes(bytes(content[:rows]) + data + b" " * (-len(data) % 80))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+@pytest.mark.parametrize("version", [5, 8])
+def test_numbers_of_every_width_are_those_that_pyreadstat_reads(tmp_path, version, data):
+    """Bytes as SAS writes them (the first digit of the fraction is not zero), zero, and every mark of a missing value."""
+    width = data.draw(st.integers(3, 8))
+    digits = st.tuples(st.integers(0, 255), st.integers(16, 255), st.binary(min_size=width - 2, max_size=width - 2))
+    normal = digits.map(lambda parts: bytes(parts[:2]) + parts[2])
+    special = st.integers(0, 255).map(lambda first: bytes([first]) + bytes(width - 1))
+    cells = data.draw(st.lists(st.one_of(normal, special), min_size=1, max_size=30))
+    with_cells(tmp_path / "a.xpt", cells, "number", version)
+    assert parsed(tmp_path / "a.xpt") == by_pyreadstat(tmp_path / "a.xpt")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "latin1", "cp932"])
+def test_texts_are_those_that_pyreadstat_reads(tmp_path, encoding, data):
+    """Also with NULs, with blanks before and within, and with a letter of several bytes cut at the end of its cell."""
+    width = data.draw(st.integers(1, 12))
+    letters = {"utf-8": "aB 0\0µßé漢🙂", "cp1252": "aB 0\0µßé€", "latin1": "aB 0\0µßé", "cp932": "aB\\ 0\0漢字カ"}[encoding]
+    texts = st.text(letters, max_size=12).map(lambda text: text.encode(encoding)[:width].ljust(width))
+    noise = () if encoding == "cp932" else (st.binary(min_size=width, max_size=width),)
+    cells = data.draw(st.lists(st.one_of(texts, *noise), min_size=1, max_size=30))
+    with_cells(tmp_path / "a.xpt", cells, "text", 8)
+    try:
+        expected = by_pyreadstat(tmp_path / "a.xpt", encoding)
+    except (pyreadstat.ReadstatError, UnicodeDecodeError):
+        with pytest.raises(Rejected, match="encoding"):
+            parsed(tmp_path / "a.xpt", encoding)
+    else:
+        assert parsed(tmp_path / "a.xpt", encoding) == expected
+
+
+def test_rows_of_blanks_are_rows_only_before_the_last_filled_one(tmp_path, monkeypatch):
+    cells = [b"        ", b"a       ", b"        ", b"b       ", *[b"        "] * 25]
+    with_cells(tmp_path / "a.xpt", cells, "text")
+    for size in (16 << 20, 24, 1):
+        monkeypatch.setattr(xpt, "_CHUNK_BYTES", size)
+        assert parsed(tmp_path / "a.xpt") == by_pyreadstat(tmp_path / "a.xpt") == [{"A": text} for text in ("", "a", "", "b")]
+
+
+@pytest.mark.parametrize("stated", [2, 4, 9, 10, 11, 0])
+def test_the_header_of_version_8_tells_how_many_rows_there_are(tmp_path, stated):
+    """pyreadstat reads as many, or as many as there are: here a row more or less than told is a file that was cut."""
+    with_cells(tmp_path / "a.xpt", [b"a       ", b"        ", b"b       ", b"        "], "text", 8, stated)
+    if stated in (2, 11):
+        with pytest.raises(Rejected, match=f"header says {stated} rows, 3 are there"):
+            parsed(tmp_path / "a.xpt")
+    else:
+        assert parsed(tmp_path / "a.xpt") == by_pyreadstat(tmp_path / "a.xpt")
+        assert len(parsed(tmp_path / "a.xpt")) == (stated or 3)
+
+
+def test_a_file_is_read_alike_in_pieces_and_at_once(tmp_path, monkeypatch):
+    files = [writers.as_xpt(rows, tmp_path, title) for title, rows in (("LB", LB * 30), ("SV", SV * 7))]
+    (tmp_path / "all.xpt").write_bytes(writers.as_xpts(*files))
+    at_once = parsed(tmp_path / "all.xpt")
+    assert len(at_once) == 157
+    monkeypatch.setattr(xpt, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(xpt, "_BLOCK_BYTES", 80)
+    assert parsed(tmp_path / "all.xpt") == at_once
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -110,4 +202,4 @@ def test_a_damaged_sas_data_set_is_refused(sheets):
     ids=["date", "datetime", "time", "none"],
 )
 def test_a_format_says_what_a_number_is(kind, names):
-    assert [_kind(name) for name in names] == [kind] * len(names)
+    assert [kind_of(name) for name in names] == [kind] * len(names)

@@ -15,9 +15,9 @@ import pyreadstat
 Rows = list[dict]
 
 
-def as_csv(rows: Rows) -> bytes:
+def as_csv(rows: Rows, delimiter: str = ",") -> bytes:
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n", delimiter=delimiter)
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().encode()
