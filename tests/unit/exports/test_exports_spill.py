@@ -6,8 +6,10 @@ from random import Random
 import pyarrow as pa
 import pytest
 
-from orchestration.exports import delimited
-from orchestration.exports.spill import Spilled, pieces, regrouped, side_by_side
+from orchestration.exports import confined, delimited, read, tables
+from orchestration.exports.spill import Spilled, ahead, pieces, regrouped, side_by_side, whole
+from orchestration.study import Study
+from tests.unit.exports import writers
 
 HEAD = "subject_id,sample_id,analyte,value,unit,collected_at"
 
@@ -42,6 +44,47 @@ def test_a_table_set_down_on_disk_holds_the_rows_of_one_in_memory(sheet, monkeyp
     assert on_disk.num_rows == in_memory.num_rows == 500
     for _ in range(2):  # it is read more than once
         assert pa.concat_tables(pieces(on_disk)).combine_chunks().equals(in_memory.combine_chunks())
+
+
+@pytest.mark.parametrize("pseudonymise", [False, True], ids=["ids", "pseudonyms"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "xpt", "several"])
+def test_a_table_of_any_format_set_down_on_disk_holds_the_rows_of_one_in_memory(tmp_path, monkeypatch, kind, pseudonymise):
+    monkeypatch.setenv("SHER2_PSEUDONYM_KEY", "a secret of the test")
+    study = Study.model_validate({"privacy": {"pseudonymise": pseudonymise}})
+    lab = [{"subject_id": f"S-{row % 7:05}", "analyte": "42914-2", "value": row / 4, "unit": "ng/mL", "collected_at": "2024-03-01"} for row in range(300)]
+    visits = [{"subject_id": f"S-{row:05}", "visit_name": "C1D1", "visit_on": "2024-03-01"} for row in range(150)]
+    content = {
+        "csv": lambda: writers.as_csv(lab),
+        "parquet": lambda: writers.as_parquet(lab),
+        "xpt": lambda: writers.as_xpt(lab, tmp_path, "LAB", 8),
+        "several": lambda: writers.as_xpts(*(writers.as_xpt(rows, tmp_path, title, 8) for title, rows in (("LAB", lab), ("VISITS", visits)))),
+    }[kind]()  # fmt: skip
+    (tmp_path / "copy").write_bytes(content)
+    name = f"lab/lab_results.{'xpt' if kind == 'several' else kind}"
+    in_memory = read(tmp_path / "copy", name, study)
+    monkeypatch.setattr(confined, "SPILL_ROWS", 100)
+    monkeypatch.setattr(delimited, "SPILL_ROWS", 100)
+    monkeypatch.setattr(tables, "_BATCH_ROWS", 64)
+    on_disk = read(tmp_path / "copy", name, study)
+    assert [type(item.table) for item in on_disk] == [Spilled] * len(in_memory)
+    for one, other in zip(in_memory, on_disk, strict=True):
+        assert (one.part, one.rows_before, one.headings) == (other.part, other.rows_before, other.headings)
+        assert whole(other.table).combine_chunks().equals(one.table.combine_chunks())
+    assert ("S-00001" in str(whole(on_disk[0].table).to_pylist())) != pseudonymise
+
+
+def test_only_the_next_item_is_made_ahead():
+    made = []
+
+    def items():
+        for number in range(4):
+            made.append(number)
+            yield number
+
+    found = ahead(items())
+    assert made == []
+    assert next(found) == 0
+    assert list(found) == [1, 2, 3] and made == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("sizes", [[], [3], [10], [4, 0, 9, 1, 1], [25]])
