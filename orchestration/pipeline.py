@@ -13,6 +13,7 @@ from orchestration.instance import prepare_instance, recorded
 from orchestration.processes import PROCESS, identity
 from orchestration.settings import Settings
 from orchestration.study import load_study
+from orchestration.warehouse import Dbt
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,13 @@ class Pipeline:
         rhythm = gc.get_threshold()
         gc.set_threshold(100_000, 50, 1000)
         prepare_instance(settings)
+        dbt = Dbt(settings, load_study(settings.study_file))
+        dbt.start()
         from orchestration.definitions import build_defs
 
+        if not dbt.is_compiled():  # the definitions wait for it; a first run needs these anyway
+            import great_expectations  # noqa: F401
+            import lifelines  # noqa: F401
         self._job = build_defs(settings, with_automation=False).resolve_job_def("pipeline")
         gc.set_threshold(*rhythm)
 

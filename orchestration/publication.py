@@ -17,8 +17,9 @@ import duckdb
 
 from orchestration import __version__
 from orchestration.errors import UserError
+from orchestration.files import sync, tree_hash
 from orchestration.settings import DBT_PROJECT, EXPECTATIONS, REPOSITORY, Settings
-from orchestration.warehouse import connect, quoted, tree_hash
+from orchestration.warehouse import connect, quoted
 
 KEPT_BUILDS = 5
 PUBLIC_SCHEMAS = ("marts", "metrics", "ops")
@@ -213,16 +214,18 @@ def _publications(path: Path) -> list[tuple]:
 
 
 def _is_whole(path: Path, build_id: str) -> bool:
-    """Every table can be read to its end, those that `sher2 trace` reads included."""
+    """It is this build, and every table can be read to its end, those that `sher2 trace` reads included."""
     try:
         with connect(path, read_only=True) as connection:
             newest = connection.execute("select build_id from ops.publications order by rowid desc limit 1").fetchone()
+            if newest is None or newest[0] != build_id:
+                return False
             tables = connection.execute("select schema_name, table_name from duckdb_tables()").fetchall()
             for schema, table in tables:
                 connection.execute(f'select count(columns(*)) from "{schema}"."{table}"').fetchall()
     except (UserError, duckdb.Error):
         return False
-    return newest is not None and newest[0] == build_id
+    return True
 
 
 def _build_id(kept: Path) -> str:
@@ -248,14 +251,6 @@ def put_in_place(source: Path, target: Path) -> None:
             " Make room and run again."
         )
     os.chmod(temporary, 0o444)
-    _sync(temporary)
+    sync(temporary)
     os.replace(temporary, target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)

@@ -77,8 +77,7 @@ def _warm_up(settings: Settings) -> None:
 
     with contextlib.suppress(UserError), writer_lock(settings.home, timeout_seconds=0):
         Lake(settings).prepare()
-        Lake(settings).freeze()
-        Dbt(settings, load_study(settings.study_file)).build()  # into the private file, which every run makes anew
+        Dbt(settings, load_study(settings.study_file)).load()
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from orchestration.errors import UserError
 from orchestration.settings import REPOSITORY, Settings
 
 SHARED = REPOSITORY.parent / "shared"
@@ -77,7 +80,35 @@ def make_home(folder: Path, study_changes: dict | None = None) -> Home:
     study_file.write_text(yaml.safe_dump(json.loads(json.dumps(study, default=str)), sort_keys=False), "utf-8")
     settings = Settings(home=folder / "home", study_file=study_file)
     settings.prepare()
+    with suppress(UserError):
+        _have_compiled(settings, or_wait=not study_changes)
     return Home(settings)
+
+
+_compiled: Path | None = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def place_of_the_compiled_project(tmp_path_factory):
+    global _compiled
+    base = tmp_path_factory.getbasetemp()
+    _compiled = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    _compiled.mkdir(exist_ok=True)
+
+
+def _have_compiled(settings: Settings, or_wait: bool) -> None:
+    """What dbt makes of the repository's protocol is made once for all tests."""
+    from orchestration.compilation import CATALOG, Compilation
+    from orchestration.study import load_study
+
+    if _compiled is None:
+        return
+    made = Compilation(_compiled, "warehouse.duckdb", load_study(settings.study_file).dbt_vars())
+    if or_wait:
+        made.path(CATALOG)
+    target = settings.build / "dbt" / made.fingerprint
+    if made.is_made() and not target.exists():
+        shutil.copytree(made.folder, target, copy_function=os.link)
 
 
 @pytest.fixture

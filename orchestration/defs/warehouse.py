@@ -53,8 +53,9 @@ class Tables:
         self, database: Path, nodes: Sequence[NodeResult]
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """What a build into this file says of each model, then of each test."""
+        is_whole = not any(node.status == "error" for node in nodes)  # one that broke off leaves no tables
         with connect(database, read_only=False) as connection:  # views read the lake
-            for node in nodes:
+            for node in nodes if is_whole else ():
                 if node.unique_id.startswith("test.") or node.is_failed:
                     continue
                 key = self._translator.get_asset_key(self._manifest["nodes"][node.unique_id])
