@@ -36,6 +36,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestration import entries
 from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import ahead, regrouped
@@ -118,6 +119,7 @@ class Lake:
         self._attempts = self.root / "attempts"
         self._again = self.root / "again"
         self._frozen = settings.frozen
+        self._memory = settings.build / "ledger.parquet"
         self._parcels: dict[Path, set[int]] = {}  # of merged files
         self._open_note = self._attempts / f"open-{secrets.token_hex(8)}.json"
 
@@ -479,20 +481,23 @@ class Lake:
         """Have builds read what counts now, until it is frozen anew. ``folder``: for a build apart."""
         folder = folder or self._frozen
         folder.mkdir(parents=True, exist_ok=True)
-        entries = self._entries()
+        rows = self._entries()
         for part in self._folders():
             if part.name != "ledger":
-                self._pull(part, entries["parcel"].to_pylist())
-        _write(folder / "ledger.parquet", entries)
+                self._pull(part, rows["parcel"].to_pylist())
+        _write(folder / "ledger.parquet", rows)
 
     def frozen(self) -> pd.DataFrame:
         """As `deliveries`, of what the last build read or the next one will."""
-        return _concatenated(list(self._frozen.glob("ledger.parquet"))).to_pandas()
+        frozen = self._frozen / "ledger.parquet"
+        rows = pq.read_table(frozen, schema=LEDGER_SCHEMA) if frozen.exists() else LEDGER_SCHEMA.empty_table()
+        return _in_order(rows).to_pandas()
 
     def _entries(self) -> pa.Table:
         self._pull_ledger()
         folder = self.root / "ledger"
-        return _concatenated([folder / _name(number) for number in self._numbers(folder)])
+        names = [_name(number) for number in self._numbers(folder)]
+        return _in_order(entries.read(folder, names, LEDGER_SCHEMA, self._memory))
 
     def ledger(self) -> pd.DataFrame:
         """The current verdict of each file at each path: loaded, rejected, duplicate, or superseded where the path
@@ -652,10 +657,8 @@ class Lake:
         return [int(path.stem) for path in folder.glob("*.parquet") if _NUMBERED.fullmatch(path.name)]
 
 
-def _concatenated(files: list[Path]) -> pa.Table:
-    """Ledger files as one table, in the order of commits."""
-    tables = [pq.read_table(path, schema=LEDGER_SCHEMA) for path in files]
-    rows = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *tables])
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Rows of the ledger in the order of commits."""
     parcels = pc.coalesce(rows["parcel"], rows["batch"])
     return rows.set_column(LEDGER_SCHEMA.get_field_index("parcel"), "parcel", parcels).sort_by(
         [("batch", "ascending"), ("sequence", "ascending")]
