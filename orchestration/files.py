@@ -25,3 +25,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def state(path: Path) -> list[int] | None:
+    """Another one after whatever was done to a file; None where there is none, or where a database is still open."""
+    if not path.exists() or path.with_name(path.name + ".wal").exists():
+        return None
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

@@ -1,18 +1,21 @@
 """Builds the private database file by what dbt made of the project, and opens database files. Derivations belong in
 dbt_project, not here."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
 
 from orchestration.compilation import CATALOG, MANIFEST, Compilation, DbtFailed, invoke_dbt
 from orchestration.errors import UserError
+from orchestration.files import state, sync
 from orchestration.lake import Lake
-from orchestration.replay import Node, NodeResult, build
+from orchestration.replay import NodeResult, build, refresh
 from orchestration.settings import Settings
 from orchestration.study import Study
 
@@ -61,6 +64,7 @@ class Dbt:
 
     def __init__(self, settings: Settings, study: Study, cut: dict[str, str] | None = None):
         self.settings = settings
+        self._is_cut = cut is not None
         self.vars = study.dbt_vars() | ({"cut": cut} if cut else {})
         self.ledger = settings.frozen_cut if cut else settings.frozen
         name = f"cut-{cut['on']}" if cut else "warehouse"
@@ -77,22 +81,95 @@ class Dbt:
 
     def load(self) -> None:
         """Have what dbt makes of the project in memory."""
-        self._nodes()
+        self._compilation().nodes(self.settings.lake, self.ledger)
 
     def manifest(self) -> Path:
         """dbt's manifest of this project and protocol."""
         return self._compilation().path(MANIFEST)
 
     def build(self, progress: Progress | None = None) -> list[NodeResult]:
-        """Build every seed and model into a fresh private file and run every data test.
+        """Bring the private file to what the lake holds and have every data test's result.
 
+        All of it is built anew, unless the file is the one that was published last (`keep`) and all that it was made of
+        is as it was: then only what the files since then may have changed. Where that does not succeed, all of it.
         Unit tests hold the rules, not the data: they run in the test-suite. A node that failed is in the result;
         whoever publishes has to look.
         """
-        nodes = self._nodes()
+        compilation = self._compilation()
+        made_of = self._made_of(compilation)
+        nodes = compilation.nodes(self.settings.lake, self.ledger)
         Lake(self.settings).settled()
-        self._start_anew()
-        return build(nodes, self.database, lambda name: progress and progress(0, 0, name))
+        parcels = self._parcels()  # before the ledger is read: what counts is among them
+        kept = self._take_kept(made_of, parcels)
+
+        def told(name: str) -> None:
+            if progress:
+                progress(0, 0, name)
+
+        results = refresh(nodes, self.database, self.settings.lake, kept, told) if kept is not None else []
+        if not results or any(result.status == "error" for result in results):
+            self._start_anew()
+            results = build(nodes, self.database, told)
+        if not self._is_cut and not any(result.is_failed for result in results):
+            tests = [asdict(result) for result in results if result.unique_id.startswith("test.")]
+            self._built.write_text(json.dumps({"made_of": made_of, "parcels": parcels, "tests": tests}), "utf-8")
+        return results
+
+    def keep(self) -> None:
+        """The private file is what has just been published: the next build may start from it."""
+        with suppress(OSError, ValueError):  # the next build makes everything anew
+            note = json.loads(self._built.read_text("utf-8"))
+            self._built.unlink()
+            if made := state(self.database):
+                temporary = self._kept.with_suffix(".tmp")
+                temporary.write_text(json.dumps(note | {"file": made}), "utf-8")
+                temporary.replace(self._kept)
+
+    def forget(self) -> None:
+        """Have the next build make everything anew."""
+        self._built.unlink(missing_ok=True)
+        self._kept.unlink(missing_ok=True)
+        sync(self._kept.parent)
+
+    def _take_kept(self, made_of: list[str], parcels: dict[str, list[int]]) -> dict[str, NodeResult] | None:
+        """Results of the tests in the private file, if it is proved that the next build may start from it.
+
+        Proved is that this very project, protocol and code made it, for this very lake, that nobody has touched the
+        file since it was published, and that the lake still holds every parcel that it was made of, untouched. From
+        here on the note is gone: a build that does not come to publication is never started from.
+        """
+        try:
+            note = json.loads(self._kept.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            note = {}
+        self.forget()
+        if (
+            note.get("made_of") != made_of
+            or note["file"] != state(self.database)
+            or any(parcels.get(name) != made for name, made in note["parcels"].items())
+        ):
+            return None
+        return {test["unique_id"]: NodeResult(**test | {"is_rebuilt": False}) for test in note["tests"]}
+
+    def _made_of(self, compilation: Compilation) -> list[str]:
+        from orchestration.publication import code_version
+
+        return [compilation.fingerprint, code_version(), str(self.settings.lake), str(self.ledger)]
+
+    def _parcels(self) -> dict[str, list[int] | None]:
+        """The state of every file of rows in the lake."""
+        return {
+            path.relative_to(self.settings.lake).as_posix(): state(path)
+            for path in self.settings.lake.glob("records/*/*.parquet")
+        }
+
+    @property
+    def _built(self) -> Path:
+        return self.database.with_suffix(".built.json")
+
+    @property
+    def _kept(self) -> Path:
+        return self.database.with_suffix(".kept.json")
 
     def lay_out(self) -> None:
         """A fresh private file with every table, its types and comments, but without the rows of the data: another
@@ -101,6 +178,7 @@ class Dbt:
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
         Lake(self.settings).settled()
+        self.forget()
         self._start_anew()
         self.name_paths()
         try:
@@ -135,9 +213,6 @@ class Dbt:
     def _start_anew(self) -> None:
         self.database.unlink(missing_ok=True)
         self.database.with_name(self.database.name + ".wal").unlink(missing_ok=True)
-
-    def _nodes(self) -> list[Node]:
-        return self._compilation().nodes(self.settings.lake, self.ledger)
 
     def _compilation(self) -> Compilation:
         return Compilation(self.target, self.database.name, self.vars)

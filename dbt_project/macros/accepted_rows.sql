@@ -7,6 +7,10 @@
       exported_on  date of the export where the source declares it
       delivery     order of the deliveries at this path (comparable within a path only)
 
+    The comment marks where orchestration.replay puts the subjects of a new delivery. It does so only where
+    orchestration.proofs finds that each row of the model is made of the rows of one subject: subject_id is part of every
+    key, partition and group.
+
     In a data cut, no row whose event is dated after the day: dates are ISO text, so a partial one is compared as far as
     it goes.
 #}
@@ -35,6 +39,7 @@
     where
         lake_rows._rejected_by is null
         and files.is_in_force
+        /* of subjects: lake_rows.subject_id */
         {%- if var('cut', none) %}
         and coalesce(substr(lake_rows.{{ event_date }}, 1, 10), '') <= '{{ var('cut')['on'] }}'
         {%- endif %}

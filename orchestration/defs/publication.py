@@ -98,6 +98,7 @@ def _publish(home: Home, marts: Marts, tables: Tables, done: list[Iterator]) -> 
         if not code_is_unchanged():
             raise UserError("the code was changed while this run was under way, so nothing was published. Run again.")
         is_new = publish(home.settings, build, home.dbt.database)
+        home.dbt.keep()
     done.append(_publication_results(home, build, is_new, seconds))
 
 

@@ -86,6 +86,7 @@ def raw(context: dg.AssetExecutionContext, config: Ingestion, home: Home):
         lake = Lake(home.settings)
         if config.full_refresh:
             lake.forget()
+            home.dbt.forget()
         ingested = ingest(
             home.settings,
             home.study,

@@ -1,4 +1,8 @@
-"""Every dbt model as an asset and every dbt data test as an asset check: their specs, and what a build says of them."""
+"""Every dbt model as an asset and every dbt data test as an asset check: their specs, and what a build says of them.
+
+What nothing new concerns is not computed again and says so (`rebuilt: false`, of a check `run again: false`): it is as
+it would be.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,16 +58,18 @@ class Tables:
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """What a build into this file says of each model, then of each test."""
         is_whole = not any(node.status == "error" for node in nodes)  # one that broke off leaves no tables
-        with connect(database, read_only=False) as connection:  # views read the lake
+        with connect(database, read_only=True) as connection:
             for node in nodes if is_whole else ():
                 if node.unique_id.startswith("test.") or node.is_failed:
                     continue
-                key = self._translator.get_asset_key(self._manifest["nodes"][node.unique_id])
-                schema, table = key.path
-                count = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchone()[0]
-                yield dg.MaterializeResult(
-                    asset_key=key, metadata={"dagster/row_count": count, "seconds": round(node.seconds, 3)}
-                )
+                properties = self._manifest["nodes"][node.unique_id]
+                key = self._translator.get_asset_key(properties)
+                metadata = {"rebuilt": node.is_rebuilt, "seconds": round(node.seconds, 3)}
+                if properties["config"]["materialized"] != "view":  # its rows are counted where they are read
+                    schema, table = key.path
+                    rows = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchone()[0]
+                    metadata["dagster/row_count"] = rows
+                yield dg.MaterializeResult(asset_key=key, metadata=metadata)
         for node in nodes:
             key = self._check(node.unique_id) if node.unique_id.startswith("test.") else None
             if key is None or node.status == "skipped":
@@ -73,7 +79,11 @@ class Tables:
                 check_name=key.name,
                 passed=node.status == "pass",
                 severity=dg.AssetCheckSeverity.WARN if node.status == "warn" else dg.AssetCheckSeverity.ERROR,
-                metadata={"rows that fail": node.failures or 0, "seconds": round(node.seconds, 3)},
+                metadata={
+                    "rows that fail": node.failures or 0,
+                    "run again": node.is_rebuilt,
+                    "seconds": round(node.seconds, 3),
+                },
             )
 
     def _check(self, unique_id: str) -> dg.AssetCheckKey | None:
