@@ -183,6 +183,7 @@ def whole_processes(trials: Trials, template: Path, kills: int, seed: int, expec
         )  # fmt: skip
 
     trials.start(template)
+    shutil.rmtree(trials.settings.build / "dbt", ignore_errors=True)  # its work is killed, too
     for _ in range(kills):
         process = start()
         time.sleep(chance.uniform(1, 30))

@@ -40,6 +40,7 @@ from orchestration import entries
 from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import ahead, regrouped
+from orchestration.files import sync
 from orchestration.locking import exclusive, shared
 from orchestration.settings import Settings
 from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
@@ -207,7 +208,7 @@ class Lake:
             self._kept.add(file_id)
         else:
             os.replace(packed, self._files / f"{file_id}.gz")
-            _sync_folder(self._files)
+            sync(self._files)
 
     def list_members(self, file_id: str, members: list[tuple[str, int, str]]) -> None:
         """Note what an archive holds: (name, bytes, sha256) of each member, all of them kept."""
@@ -427,7 +428,7 @@ class Lake:
             file.write(text)
             _sync(file)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync(path.parent)
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -703,7 +704,7 @@ def _write_all(
         temporary.unlink()
         return False
     os.replace(temporary, path)
-    _sync_folder(path.parent)
+    sync(path.parent)
     return True
 
 
@@ -722,20 +723,12 @@ def _make(folder: Path) -> None:
     """A folder that a power cut cannot take away together with what was synced into it."""
     if not folder.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync(folder.parent)
 
 
 def _sync(file) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _replace(path: Path, text: str) -> None:
