@@ -48,7 +48,7 @@ class Home:
         return value
 
     def content(self) -> dict[str, list[tuple]]:
-        """Every row of every mart and metric, for comparing two homes or two runs."""
+        """Every row of every mart, for comparing two homes or two runs."""
         from orchestration.inspection import query_rows
         from orchestration.publication import GRAIN
 

@@ -6,8 +6,11 @@ import shutil
 
 import pytest
 
+from orchestration import warehouse
 from orchestration.simulate import write_study
 from tests.conftest import Home, make_home
+
+ESTIMATES = "select * exclude (build_id) from metrics.estimates order by all"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,31 @@ def test_a_full_refresh_gives_the_same_marts(simulated):
     before = simulated.content()
     simulated.run(full_refresh=True)
     assert simulated.content() == before
+
+
+def test_marts_and_metrics_after_a_small_delivery_are_those_of_a_full_refresh(tmp_path, monkeypatch):
+    refresh, rested = warehouse.refresh, []
+
+    def heard(*arguments):
+        results = refresh(*arguments)
+        rested.extend(result.unique_id for result in results if not result.is_rebuilt)
+        return results
+
+    monkeypatch.setattr(warehouse, "refresh", heard)
+    home = make_home(tmp_path / "home")
+    write_study(tmp_path / "exports", 12, 7)
+    last = max((tmp_path / "exports" / "lab").glob("*.csv"))
+    copy_exports(tmp_path / "exports", home, [path for path in (tmp_path / "exports").rglob("*") if path != last])
+    home.run()
+    before = home.sql(ESTIMATES)
+    copy_exports(tmp_path / "exports", home, [last])
+    home.run()
+    assert rested, "everything was built anew"
+    marts, estimates = home.content(), home.sql(ESTIMATES)
+    assert estimates and estimates != before
+    home.run(full_refresh=True)
+    assert home.content() == marts
+    assert home.sql(ESTIMATES) == estimates
 
 
 def test_a_lost_warehouse_is_rebuilt_from_the_lake(simulated):
