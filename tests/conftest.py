@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from orchestration.errors import UserError
 from orchestration.settings import REPOSITORY, Settings
 
 SHARED = REPOSITORY.parent / "shared"
+
+# One tree gives one verdict; `pytest --hypothesis-profile=default` draws other examples each time.
+hypothesis_settings.register_profile("steady", derandomize=True)
+hypothesis_settings.load_profile("steady")
 
 
 @dataclass(frozen=True)

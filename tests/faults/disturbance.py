@@ -33,6 +33,7 @@ class Disturbance:
     kill_after: SIGKILL after so many seconds.
     kill_reading: SIGKILL while a file is read whose path ends so.
     kill_before: SIGKILL before this step.
+    kill_building: SIGKILL when dbt's node of this name is built.
     max_file_bytes: no file can grow beyond it, as on a disk that is full.
     clock_shift: seconds by which the clock is wrong.
     files_a_batch: bound of a batch.
@@ -42,6 +43,7 @@ class Disturbance:
     kill_after: float = 0
     kill_reading: str = ""
     kill_before: str = ""
+    kill_building: str = ""
     max_file_bytes: int = 0
     clock_shift: float = 0
     files_a_batch: int = 0
@@ -216,7 +218,7 @@ def _go(settings: Settings, steps: list[str], kill_before: str) -> None:
 
 
 def _disturb(settings: Settings, disturbance: Disturbance, changes: list[str]) -> None:
-    from orchestration import exports, ingestion
+    from orchestration import exports, ingestion, replay
 
     _count_changes(settings.home, changes, disturbance.kill_at)
     if disturbance.files_a_batch:
@@ -230,6 +232,19 @@ def _disturb(settings: Settings, disturbance: Disturbance, changes: list[str]) -
             return read(path, name, study)
 
         exports.read = deadly
+    if disturbance.kill_building:
+        run = replay._run
+
+        def deadly_run(nodes, do, tell):
+            def built(node):
+                result = do(node)
+                if node.unique_id.endswith(f".{disturbance.kill_building}"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return result
+
+            return run(nodes, built, tell)
+
+        replay._run = deadly_run
     if disturbance.clock_shift:
         _shift_clock(disturbance.clock_shift)
     if disturbance.max_file_bytes:

@@ -107,7 +107,7 @@ def test_a_whole_run_killed_at_each_of_its_steps_is_made_good_by_the_next(place)
     for disturbance in (
         {"kill_reading": "more.csv"},
         {"kill_before": "build"},
-        {"kill_after": 3.0},  # dbt is at work
+        {"kill_building": "fct_response"},
         {"kill_before": "publish"},
         {"kill_before": "report"},
     ):
@@ -140,7 +140,7 @@ def test_a_run_of_dagster_killed_and_its_history_deleted_load_nothing_twice(plac
     """The lake alone says what is known: neither Dagster's storage nor the build folder is needed to go on."""
     home = place.restore("arrived")
     before = witness(home.settings)
-    assert place.run("run", kill_after=4.0).code == KILLED
+    assert place.run("run", kill_building="fct_response").code == KILLED
     assert_invariants(home.settings, before, is_at_rest=False)
     for folder in (home.settings.dagster, home.settings.build):
         shutil.rmtree(folder)
