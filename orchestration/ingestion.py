@@ -30,7 +30,9 @@ from orchestration.errors import UserError
 from orchestration.exports import layouts
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import Spilled, pieces
+from orchestration.findings import FAULT_SCHEMA
 from orchestration.ingesters import in_processes
+from orchestration.judged import Origin, Part
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
 from orchestration.landing import (
     Arrival,
@@ -43,9 +45,10 @@ from orchestration.landing import (
     lies_there,
     whole,
 )  # fmt: skip
+from orchestration.rules import rules_hash
 from orchestration.settings import Settings
 from orchestration.study import Study
-from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA, Origin, Part, rules_hash, validate
+from orchestration.validation import RESULT_SCHEMA, validate
 from orchestration.warehouse import connect
 
 MAX_FILES = 2_000

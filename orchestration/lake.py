@@ -41,9 +41,10 @@ from orchestration.errors import UserError
 from orchestration.exports.records import META_COLUMNS, RECORDS
 from orchestration.exports.spill import ahead, regrouped
 from orchestration.files import sync
+from orchestration.findings import FAULT_SCHEMA
 from orchestration.locking import exclusive, shared
 from orchestration.settings import Settings
-from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
+from orchestration.validation import RESULT_SCHEMA
 
 _UTC = pa.timestamp("us", "UTC")
 _META_TYPES = {

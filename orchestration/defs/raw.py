@@ -10,8 +10,8 @@ from orchestration.exports.records import RECORDS
 from orchestration.health import quarantined_rows, rejected_files
 from orchestration.ingestion import ingest, refuse_flood
 from orchestration.lake import TABLES, Lake, record_schema
+from orchestration.rules import suites
 from orchestration.settings import LANDING_FOLDERS
-from orchestration.validation import suites
 
 _LEDGERS = {
     "ledger": "One row per file and path: verdict (loaded, rejected, duplicate), batch, the rules that judged it.",

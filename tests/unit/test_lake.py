@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestration.exports.records import RECORDS
+from orchestration.findings import FAULT_SCHEMA
 from orchestration.lake import LEDGER_SCHEMA, Lake, record_schema
-from orchestration.validation import FAULT_SCHEMA, RESULT_SCHEMA
+from orchestration.validation import RESULT_SCHEMA
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
 

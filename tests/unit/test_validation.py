@@ -10,9 +10,11 @@ import pytest
 
 from orchestration import validation
 from orchestration.exports.records import RECORDS, UNREADABLE
+from orchestration.judged import Origin
+from orchestration.rules import rules_hash, suites
 from orchestration.settings import EXPECTATIONS
 from orchestration.study import Study
-from orchestration.validation import Origin, suites, validate
+from orchestration.validation import validate
 
 FILE = "f" * 64
 
@@ -305,7 +307,7 @@ def test_an_expectation_that_crashes_is_no_verdict_on_the_data(tmp_path, monkeyp
     suite = json.loads((EXPECTATIONS / "visits.json").read_text("utf-8"))
     suite["expectations"][-1]["kwargs"]["regex"] = "("
     (tmp_path / "visits.json").write_text(json.dumps(suite), "utf-8")
-    monkeypatch.setattr(validation, "EXPECTATIONS", tmp_path)
+    monkeypatch.setattr("orchestration.rules.EXPECTATIONS", tmp_path)
     with pytest.raises(validation.BrokenExpectation, match=r"visits\.json"):
         validate("visits", table("visits", GOOD["visits"] | {"visit_number": "1"}), Study())
 
@@ -331,20 +333,20 @@ def test_suites_are_read_without_great_expectations():
     import subprocess
     import sys
 
-    code = "import sys; from orchestration.validation import suites; suites(); "
+    code = "import sys; from orchestration.rules import suites; suites(); "
     code += "sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_rules_hash_follows_study_and_suites(tmp_path, monkeypatch):
-    before = validation.rules_hash(Study())
-    assert before == validation.rules_hash(Study())
+    before = rules_hash(Study())
+    assert before == rules_hash(Study())
     changed = Study.model_validate({"analytes": {"serum_her2": {"plausible_range": [0, 12]}}})
-    assert validation.rules_hash(changed) != before
+    assert rules_hash(changed) != before
     for path in EXPECTATIONS.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "visits.json").write_text(
         (tmp_path / "visits.json").read_text("utf-8").replace("warning", "info", 1), "utf-8"
     )
-    monkeypatch.setattr(validation, "EXPECTATIONS", tmp_path)
-    assert validation.rules_hash(Study()) != before
+    monkeypatch.setattr("orchestration.rules.EXPECTATIONS", tmp_path)
+    assert rules_hash(Study()) != before

@@ -23,10 +23,11 @@ import pyarrow as pa
 
 from orchestration import exports
 from orchestration.exports import privacy, records, sniff
+from orchestration.judged import Origin
 from orchestration.settings import REPOSITORY
 from orchestration.simulate import write_study
 from orchestration.study import Study, load_study
-from orchestration.validation import Origin, validate
+from orchestration.validation import validate
 from tests.result_messages import batch, bundle, observation, oru
 from tests.unit.exports import writers
 from tests.unit.exports.test_exports_dicom_sr import group, number, report

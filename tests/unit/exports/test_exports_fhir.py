@@ -120,16 +120,16 @@ def test_the_loinc_code_decides(rows, coding, key):
     "status", ["final", "amended", "corrected", "entered-in-error", "preliminary", "cancelled", "registered"]
 )
 def test_every_status_of_the_standard_is_known(rows, status):
-    from orchestration.validation import _parameters
+    from orchestration.rules import parameters
 
-    assert one(rows, status=status)["result_status"] in _parameters(Study())["result_statuses"]
+    assert one(rows, status=status)["result_status"] in parameters(Study())["result_statuses"]
 
 
 @pytest.mark.parametrize("status", ["unknown", "verified"])
 def test_a_status_that_tells_nothing_is_left_for_its_expectation(rows, status):
-    from orchestration.validation import _parameters
+    from orchestration.rules import parameters
 
-    assert one(rows, status=status)["result_status"] not in _parameters(Study())["result_statuses"]
+    assert one(rows, status=status)["result_status"] not in parameters(Study())["result_statuses"]
 
 
 def test_a_result_whose_absence_is_explained_carries_no_value(rows):
