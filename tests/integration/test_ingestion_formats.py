@@ -209,8 +209,11 @@ def input_of_dbt(folder: Path, simulated: dict[str, list[dict]], kind: str) -> d
             own = {Path(name).name: writers.as_csv(rows) for name, rows in simulated.items() if name.startswith(place)}
             home.drop(f"{place}/study.zip", writers.as_zip(own))
     else:
+        made: dict[str, bytes] = {}  # a table that is sent again is the same bytes: XPT tells the second of its writing
         for name, rows in simulated.items():
-            home.drop(f"{name.removesuffix('.csv')}.{kind}", written(rows, name, kind))
+            if (content := repr(rows)) not in made:
+                made[content] = written(rows, name, kind)
+            home.drop(f"{name.removesuffix('.csv')}.{kind}", made[content])
     ingest(home.settings, load_study(home.settings.study_file))
     lake = Lake(home.settings)
     files = lake.ledger()
