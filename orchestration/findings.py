@@ -34,6 +34,7 @@ FAULT_SCHEMA = pa.schema(
 _DATE_RULES = ("date_readable", "timestamp_readable")
 _DAY_NUMBER = re.compile(r"[1-5][0-9]{4}([.,][0-9]+)?")  # of the years 1927 to 2064
 _SPREADSHEET_EPOCH = date(1899, 12, 30)
+_FEW = 8  # rows of which so many times more are there are taken out before they are looked at
 _LINE = "(line)"  # the heading under which a reader keeps a line that it could not divide
 
 
@@ -57,7 +58,10 @@ class Picked:
 
     def source(self, heading: str) -> pa.Array:
         """The untouched text under a heading."""
-        return _some(self.frame.source(heading), self.at)
+        whole = self.frame.table["_source"]
+        if _FEW * len(self.at) < len(whole):
+            return pc.map_lookup(_some(whole, self.at), heading, "first")
+        return _some(pa.chunked_array([pc.map_lookup(chunk, heading, "first") for chunk in whole.chunks]), self.at)
 
     def told(self, tell: Callable[[str, Part], str | None]) -> pa.Array:
         """A text that depends on the table only."""

@@ -13,7 +13,7 @@ import tempfile
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -50,6 +50,8 @@ from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.validation import RESULT_SCHEMA, validate
 from orchestration.warehouse import connect
+
+pa.set_memory_pool(pa.system_memory_pool())  # its default gives pages back and fetches them again: a tenth of the CPU
 
 MAX_FILES = 2_000
 MAX_BYTES = 256 << 20
@@ -173,9 +175,9 @@ class _Stack:
     def __init__(self, sheets: list[tuple[_Item, exports.Sheet]]):
         self._sheets = sheets
 
-    def pieces(self) -> Iterator[pa.Table]:
+    def pieces(self, names: Collection[str] | None = None) -> Iterator[pa.Table]:
         for item, sheet in self._sheets:
-            for table in pieces(sheet.table):
+            for table in pieces(sheet.table, names):
                 yield table.append_column("_file_id", _constant(item.file_id, table.num_rows))
 
 

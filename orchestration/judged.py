@@ -48,6 +48,8 @@ _RESULT_VERSION = (
     "reported_at",
     "result_status",
 )
+_RESULT_SAID = ("value", "value_number", "value_operator", "unit_code")
+_MARK = re.compile(UNREADABLE.encode())
 _ISO_DAY = re.compile("([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 
 
@@ -73,6 +75,12 @@ class Part:
 
 class Files:
     """What only whole files tell about a row: gathered in a first pass over the pieces, before they are judged."""
+
+    @staticmethod
+    def columns(record: str) -> frozenset[str]:
+        """All that is looked at; the file of a row stands beside them."""
+        own = {"subjects": ("age_years",), "lab_results": (*_RESULT_VERSION, "analyte_key", *_RESULT_SAID)}
+        return frozenset(("_misread", "subject_id", *own.get(record, ())))
 
     def __init__(self, record: str, tables: Iterable[pa.Table], origins: Mapping[str, Origin]):
         self._place: dict[str, int] = {}
@@ -174,20 +182,12 @@ class Frame:
     def __init__(self, record: str, table: pa.Table):
         self.record, self.table = record, table
         self._made: dict[str, pa.Array] = {}
-        self._sources: dict[str, pa.ChunkedArray] = {}
         self.good = pc.is_null(self.text("_misread"))
 
     def text(self, name: str) -> pa.Array:
         if name not in self._made:
             self._made[name] = self.table[name].combine_chunks()
         return self._made[name]
-
-    def source(self, heading: str) -> pa.ChunkedArray:
-        """The untouched text under a heading."""
-        if heading not in self._sources:
-            found = [pc.map_lookup(chunk, heading, "first") for chunk in self.table["_source"].chunks]
-            self._sources[heading] = pa.chunked_array(found, pa.string())
-        return self._sources[heading]
 
     def column(self, name: str) -> pa.Array:
         if name in self.table.column_names:
@@ -258,7 +258,10 @@ class Frame:
         found = pa.nulls(self.table.num_rows, pa.string())
         for column in RECORDS[self.record].columns:
             if column.kind in ("text", "code") and not column.derived:  # the others have rules of their own
-                marked = pc.fill_null(pc.starts_with(self.text(column.name), UNREADABLE), False)
+                texts = self.text(column.name)
+                if _MARK.search(texts.buffers()[2] or b"") is None:  # looked for once in all texts, seldom in each
+                    continue
+                marked = pc.fill_null(pc.starts_with(texts, UNREADABLE), False)
                 found = pc.coalesce(found, _only(marked, pa.repeat(pa.scalar(column.name), self.table.num_rows)))
         return found
 

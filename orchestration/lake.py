@@ -27,7 +27,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import duckdb
@@ -189,12 +189,17 @@ class Lake:
             the sha256, which is the file's identity.
         """
         digest = hashlib.sha256()
+
+        def hashed() -> Iterator[bytes]:
+            for chunk in chunks:
+                digest.update(chunk)
+                yield chunk
+
         handle, temporary = tempfile.mkstemp(dir=self._files, prefix=".", suffix=".tmp")
         try:
             with open(handle, "wb") as raw:
                 with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
-                    for chunk in chunks:
-                        digest.update(chunk)
+                    for chunk in ahead(hashed()):
                         packed.write(chunk)
                 if not self.has(digest.hexdigest()):
                     _sync(raw)
@@ -458,7 +463,7 @@ class Lake:
         target, digest = folder / file_id, hashlib.sha256()
         try:
             with gzip.open(kept) as packed, target.open("wb") as file:
-                while chunk := packed.read(_COPY_BYTES):
+                for chunk in ahead(iter(partial(packed.read, _COPY_BYTES), b"")):
                     digest.update(chunk)
                     file.write(chunk)
         except (EOFError, gzip.BadGzipFile, zlib.error):

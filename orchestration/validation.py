@@ -6,7 +6,7 @@ stored is no business of this module. Great Expectations is imported when the fi
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.exports.spill import regrouped
+from orchestration.exports.spill import ahead, regrouped
 from orchestration.findings import FAULT_SCHEMA, Picked, faults_of
 from orchestration.judged import Files, Frame, Origin
 from orchestration.rules import Check, checks_of, parameters, suite_of
@@ -67,8 +67,8 @@ class BrokenExpectation(RuntimeError):
 class Pieces(Protocol):
     """Rows that need not lie in memory all at once."""
 
-    def pieces(self) -> Iterator[pa.Table]:
-        """All of them, in their order; asked for twice."""
+    def pieces(self, names: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """All of them, in their order; of the columns only those of these names, and ``_file_id``."""
 
 
 def validate(
@@ -84,8 +84,8 @@ def validate(
         BrokenExpectation: an expectation crashed or judged nothing that it should have.
     """
     checks = checks_of(record)
-    tables = table.pieces if isinstance(table, Pieces) else lambda: iter((table,))
-    files = Files(record, regrouped(tables(), FRAME_ROWS), origins or {})
+    tables = table.pieces if isinstance(table, Pieces) else lambda names=None: iter((table,))
+    files = Files(record, ahead(regrouped(tables(Files.columns(record)), FRAME_ROWS)), origins or {})
     tally = {check: [0, 0] for check in checks}  # evaluated, unexpected
     rejections: dict[str, tuple[str, str]] = {}
     faults, documents, rejected_by = [], [], []

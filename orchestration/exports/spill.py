@@ -7,7 +7,7 @@ last user, also after a crash.
 import mmap
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -42,20 +42,23 @@ class Spilled:
         self.schema = self.schema.append(pa.field("_row_number", pa.int64()))
         return self
 
-    def batches(self) -> Iterator[pa.Table]:
-        """All rows, in their order."""
-        self._file.seek(0)
+    def batches(self, names: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """All rows, in their order; of the columns only those of these names are unpacked."""
+        places = [place for place, name in enumerate(self.schema.names) if names is None or name in names]
+        held = len(self.schema) - (self._numbers is not None)
         start = 0
-        with pa.ipc.open_stream(self._file) as stream:
+        self._file.seek(0)
+        options = pa.ipc.IpcReadOptions(included_fields=[place for place in places if place < held])
+        with pa.ipc.open_stream(self._file, options=options) as stream:
             for batch in stream:
                 columns = batch.columns
-                if self._numbers is not None:
+                if places[-1] == held:
                     numbers = self._numbers[start : start + batch.num_rows]
                     columns = [*columns, pa.array(numbers, pa.int64())]
                 start += batch.num_rows
-                yield pa.Table.from_arrays(columns, schema=self.schema)
+                yield pa.Table.from_arrays(columns, schema=pa.schema([self.schema.field(place) for place in places]))
         if self._last:
-            yield self._last
+            yield self._last.select(places)
 
 
 def set_down(
@@ -79,9 +82,11 @@ def changed(table: "pa.Table | Spilled", change: Callable[[pa.Table], pa.Table])
     return Spilled(table.folder, map(change, table.batches()), table.schema)
 
 
-def pieces(table: "pa.Table | Spilled") -> Iterator[pa.Table]:
-    """A table as it lies: whole in memory, or in pieces from disk."""
-    return table.batches() if isinstance(table, Spilled) else iter((table,))
+def pieces(table: "pa.Table | Spilled", names: Collection[str] | None = None) -> Iterator[pa.Table]:
+    """A table as it lies: whole in memory, or in pieces from disk; of the columns only those of these names."""
+    if isinstance(table, Spilled):
+        return table.batches(names)
+    return iter((table if names is None else table.select([name for name in table.column_names if name in names]),))
 
 
 def whole(table: "pa.Table | Spilled") -> pa.Table:

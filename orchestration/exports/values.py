@@ -97,8 +97,9 @@ def numbers(texts: pa.Array, decimal: str) -> pa.Array:
     simple = pc.match_substring_regex(texts, _SIMPLE_NUMBER)
     if pc.all(simple).as_py() is not False:
         return texts
-    others = pc.if_else(pc.match_substring_regex(texts, _OTHER_NUMBER), texts, None)
-    return pc.if_else(simple, texts, by_distinct(pc.if_else(simple, None, others), _plain_number))
+    rest = pc.if_else(simple, None, texts)
+    others = pc.if_else(pc.match_substring_regex(rest, _OTHER_NUMBER), rest, None)
+    return pc.if_else(simple, texts, by_distinct(others, _plain_number))
 
 
 def _plain_number(text: str) -> str | None:
