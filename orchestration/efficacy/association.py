@@ -127,12 +127,7 @@ def linear_predictor(x: np.ndarray, coef: np.ndarray) -> np.ndarray:
 
 def c_index(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
     """Harrell's C alone, of checked arguments; NaN without a comparable pair."""
-    from lifelines.utils import concordance_index
-
-    try:
-        return float(concordance_index(time, -risk, event))  # it expects a score that grows with the time
-    except ZeroDivisionError:
-        return NAN
+    return float(_c_indices(time, event, risk, np.ones((len(time), 1)))[0])
 
 
 def concordance(
@@ -157,20 +152,43 @@ def concordance(
     estimate = c_index(time, event, risk)
     if np.isnan(estimate):
         return NAN, NAN, NAN
-    # All resamples at once, for lifelines one by one would take 6 s on 5,000 subjects. A column says how often each
-    # subject was drawn.
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    weights = draws.astype(np.float32).T
-    won, pairs = np.zeros(resamples), np.zeros(resamples)
-    deaths = np.flatnonzero(event)
-    for some in np.array_split(deaths, max(len(deaths) * n // 4_000_000, 1)):
-        later = (time[some, None] < time) | ((time[some, None] == time) & ~event)
-        wins = later * (np.sign(risk[some, None] - risk) + 1).astype(np.float32) / 2
-        won += (weights[some] * (wins @ weights)).sum(axis=0, dtype=float)
-        pairs += (weights[some] * (later.astype(np.float32) @ weights)).sum(axis=0, dtype=float)
-    with np.errstate(invalid="ignore"):
-        resampled = won / pairs
+    resampled = _c_indices(time, event, risk, draws.T.astype(float))
     return estimate, *(float(limit) for limit in np.nanquantile(resampled, [tail, 1 - tail]))
+
+
+def _c_indices(time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Harrell's C for each column of weights (n, b), which say how often a subject is there. Counts are exact.
+
+    lifelines would go through the subjects one by one, for each resample anew: minutes for some ten thousands.
+    """
+    length = 2 * np.unique(time, return_inverse=True)[1] + ~event
+    place = np.unique(risk, return_inverse=True)[1]
+    died = weights[event]
+    by_length = np.argsort(length)
+    sums = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[by_length], axis=0)])
+    longer = sums[-1] - sums[np.searchsorted(length[by_length], length[event], side="right")]
+    with np.errstate(invalid="ignore"):
+        return (died * _longer_at_less(length, place, weights)[event]).sum(axis=0) / (died * longer).sum(axis=0)
+
+
+def _longer_at_less(length: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of each row the weights of the rows with a greater length and a smaller place, of an equal place half (n, b).
+
+    Two numbers differ first in one bit, which the greater one has: so for each bit the rows that have it are summed up
+    in the order of their place, among those that agree in all bits above.
+    """
+    found, places = np.zeros_like(weights), place.max(initial=0) + 1
+    for bit in range(int(length.max(initial=0)).bit_length()):
+        above = (length >> bit + 1) * places
+        has = (length >> bit & 1).astype(bool)
+        order = np.flatnonzero(has)[np.argsort((above + place)[has])]
+        sums = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[order], axis=0)])
+        ordered, asked = (above + place)[order], (above + place)[~has]
+        begin = np.searchsorted(ordered, above[~has])
+        less, at_most = (np.searchsorted(ordered, asked, side=side) for side in ("left", "right"))
+        found[~has] += (sums[less] + sums[at_most]) / 2 - sums[begin]
+    return found
 
 
 def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level: float = 0.95) -> pd.DataFrame:

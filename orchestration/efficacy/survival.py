@@ -10,8 +10,9 @@ model: the score test and the bootstrap need its likelihood anyway, and lifeline
 stops a step before R does, and does not converge on time-dependent data such as pbcseq unless it is held back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -369,14 +370,13 @@ class _Sample:
         scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0), 1e-300), scale, 0)
         return cls(x / np.where(scale > 0, scale, 1), scale, times, died, entry, group, int((~complete).sum()))
 
-    def strata(self) -> Iterator["_Sample"]:
+    @cached_property
+    def strata(self) -> "list[_Sample]":
         """The rows of each stratum with an event."""
         if self.group is None:
-            yield self
-            return
-        for stratum in np.unique(self.group[self.event]):
-            mine = self.group == stratum
-            yield replace(
+            return [self]
+        return [
+            replace(
                 self,
                 x=self.x[mine],
                 stop=self.stop[mine],
@@ -384,6 +384,48 @@ class _Sample:
                 start=None if self.start is None else self.start[mine],
                 group=None,
             )
+            for stratum in np.unique(self.group[self.event])
+            for mine in [self.group == stratum]
+        ]
+
+    @cached_property
+    def risk_sets(self) -> "_RiskSets":
+        return _RiskSets.of(self)
+
+
+@dataclass(frozen=True)
+class _RiskSets:
+    """Who is at risk at each death of a stratum: it does not depend on the coefficients."""
+
+    times: int  # of deaths, distinct
+    event: np.ndarray  # (n,)
+    until: np.ndarray  # (n,) at risk at so many times: up to the row's own
+    before: np.ndarray | None  # (n,) and not yet at risk at so many of them
+    tie: np.ndarray  # (d,) time of each death
+    share: np.ndarray  # (d,) of those who die with it that Efron takes out: 0, 1/m ... (m-1)/m
+
+    @classmethod
+    def of(cls, sample: _Sample) -> "_RiskSets":
+        times, tie = np.unique(sample.stop[sample.event], return_inverse=True)
+        size = np.bincount(tie, minlength=len(times))
+        order = np.argsort(tie, kind="stable")
+        rank = np.empty(len(tie), dtype=int)
+        rank[order] = np.arange(len(tie)) - np.repeat(np.cumsum(size) - size, size)
+        until = np.searchsorted(times, sample.stop, side="right")
+        before = None if sample.start is None else np.searchsorted(times, sample.start, side="right")
+        return cls(len(times), sample.event, until, before, tie, rank / size[tie])
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Of each column of ``values`` (n, k) the sum over those at risk at each death (d, k)."""
+        return np.column_stack([self._sum(column) for column in values.T])
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        left = np.bincount(self.until, values, self.times + 1)
+        if self.before is not None:
+            left = left - np.bincount(self.before, values, self.times + 1)
+        at_risk = left[::-1].cumsum()[::-1][1:]
+        together = np.bincount(self.tie, values[self.event], self.times)
+        return at_risk[self.tie] - self.share * together[self.tie]
 
 
 @dataclass(frozen=True)
@@ -466,7 +508,7 @@ def _maximum(sample: _Sample, beta: np.ndarray) -> _Maximum | None:
 def _likelihood(sample: _Sample, beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Efron's log partial likelihood, its gradient (p,) and its information (p, p), summed over the strata."""
     sums = None
-    for part in sample.strata():
+    for part in sample.strata:
         residuals, variances, contributions = _moments(part, beta)
         mine = (contributions.sum(), residuals.sum(axis=0), variances.sum(axis=0))
         sums = mine if sums is None else tuple(one + other for one, other in zip(sums, mine))
@@ -525,36 +567,15 @@ def _moments(sample: _Sample, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     eta = sample.x @ beta
     eta = eta - eta.max(initial=-np.inf)
     weight = np.exp(eta)
-    total = _over_risk_sets(sample, weight)
-    mean = _over_risk_sets(sample, weight[:, None] * sample.x) / total[:, None]
-    products = weight[:, None, None] * sample.x[:, :, None] * sample.x[:, None, :]
-    square = _over_risk_sets(sample, products) / total[:, None, None]
+    one, other = np.triu_indices(len(beta))
+    sums = sample.risk_sets.sums(
+        np.column_stack([weight, weight[:, None] * sample.x, weight[:, None] * sample.x[:, one] * sample.x[:, other]])
+    )
+    total, mean = sums[:, 0], sums[:, 1 : 1 + len(beta)] / sums[:, :1]
+    square = np.empty((len(sums), len(beta), len(beta)))
+    square[:, one, other] = square[:, other, one] = sums[:, 1 + len(beta) :] / sums[:, :1]
     residuals = sample.x[sample.event] - mean
     return residuals, square - mean[:, :, None] * mean[:, None, :], eta[sample.event] - np.log(total)
-
-
-def _over_risk_sets(sample: _Sample, values: np.ndarray) -> np.ndarray:
-    """Sum of ``values`` (n, ...) over those at risk at each death; of tied deaths Efron takes out a growing share."""
-    times = sample.stop[sample.event]
-    total = _from(sample.stop, values, times)
-    if sample.start is not None:
-        total = total - _from(sample.start, values, times)
-    tied, tie = np.unique(times, return_inverse=True)
-    together = np.zeros((len(tied), *values.shape[1:]))
-    np.add.at(together, tie, values[sample.event])
-    size = np.bincount(tie)
-    order = np.argsort(tie, kind="stable")
-    rank = np.empty(len(tie), dtype=int)
-    rank[order] = np.arange(len(tie)) - np.repeat(np.cumsum(size) - size, size)
-    share = rank / size[tie]
-    return total - share.reshape(-1, *[1] * (values.ndim - 1)) * together[tie]
-
-
-def _from(keys: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Sum of the ``values`` whose key is at or above each of ``times``."""
-    ordered = values[np.argsort(-keys, kind="stable")]
-    sums = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(ordered, axis=0)])
-    return sums[_at_least(keys, times)]
 
 
 def _time_function(sample: _Sample, transform: str) -> np.ndarray:
