@@ -1,8 +1,11 @@
 """Proportions and what is made of two of them: exact intervals, differences, odds ratios. Time plays no part here."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, gammaincinv, ndtri
+from scipy.optimize import brentq
+from scipy.special import betaincinv, gammaincinv, gammaln, ndtri
 
 from orchestration.efficacy.inputs import confidence
 
@@ -113,19 +116,47 @@ def odds_ratio(table: list[list[int]], level: float = 0.95) -> tuple[float, floa
         ValueError: not two by two, or cells that are no counts.
     """
     from scipy.stats import fisher_exact
-    from scipy.stats.contingency import odds_ratio as conditional
 
-    confidence(level)
+    tail = (1 - confidence(level)) / 2
     cells = np.asarray(table)
     if cells.shape != (2, 2):
         raise ValueError("table: needs two rows and two columns")
     cells = np.array([[_whole("table", cell) for cell in row] for row in cells.tolist()])
     if not (cells.sum(axis=0).all() and cells.sum(axis=1).all()):
         return NAN, NAN, NAN, NAN
-    result = conditional(cells)
-    numbers = (result.statistic, *result.confidence_interval(level))
-    estimate, low, high = (float(number) if np.isfinite(number) and number > 0 else NAN for number in numbers)
+    estimate, low, high = _conditional(cells, tail)
     return estimate, low, high, float(fisher_exact(cells).pvalue)
+
+
+def _conditional(cells: np.ndarray, tail: float) -> tuple[float, float, float]:
+    """Odds ratio under which the first cell, given the margins, is expected as it is, and those under which it is so
+    large, or so small, by chance ``tail`` (Fisher's noncentral hypergeometric distribution). NaN for 0 and infinity.
+
+    scipy.stats.contingency goes through the possible cells one by one: seconds for a table of ten thousands.
+    """
+    (first, _), (_, last) = cells
+    row, column = cells[0].sum(), cells[:, 0].sum()
+    possible = np.arange(max(0, first - last), min(row, column) + 1)
+    logs = -sum(gammaln(n + 1) for n in (possible, row - possible, column - possible, last - first + possible))
+
+    def at(log_ratio: float) -> np.ndarray:
+        """Probability of each possible first cell."""
+        chances = logs + possible * log_ratio
+        chances = np.exp(chances - chances.max())
+        return chances / chances.sum()
+
+    def solve(rising: Callable[[np.ndarray], float], wanted: float) -> float:
+        bound = 1.0
+        while not rising(at(-bound)) < wanted < rising(at(bound)):
+            bound *= 2
+        return float(np.exp(brentq(lambda log_ratio: rising(at(log_ratio)) - wanted, -bound, bound, xtol=1e-12)))
+
+    is_least, is_most = first == possible[0], first == possible[-1]
+    return (
+        NAN if is_least or is_most else solve(lambda chances: chances @ possible, first),
+        NAN if is_least else solve(lambda chances: chances[possible >= first].sum(), tail),
+        NAN if is_most else solve(lambda chances: -chances[possible <= first].sum(), -tail),
+    )
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -415,9 +415,9 @@ class _RiskSets:
         before = None if sample.start is None else np.searchsorted(times, sample.start, side="right")
         return cls(len(times), sample.event, until, before, tie, rank / size[tie])
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Of each column of ``values`` (n, k) the sum over those at risk at each death (d, k)."""
-        return np.column_stack([self._sum(column) for column in values.T])
+    def sums(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """Of each of the ``rows`` (k, n) the sum over those at risk at each death (k, d)."""
+        return np.array([self._sum(values) for values in rows])
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
         left = np.bincount(self.until, values, self.times + 1)
@@ -510,7 +510,7 @@ def _likelihood(sample: _Sample, beta: np.ndarray) -> tuple[float, np.ndarray, n
     sums = None
     for part in sample.strata:
         residuals, variances, contributions = _moments(part, beta)
-        mine = (contributions.sum(), residuals.sum(axis=0), variances.sum(axis=0))
+        mine = (contributions.sum(), residuals.sum(axis=0), _matrix(variances.sum(axis=0)))
         sums = mine if sums is None else tuple(one + other for one, other in zip(sums, mine))
     return float(sums[0]), sums[1], sums[2]
 
@@ -548,7 +548,7 @@ def _score_test(residuals: np.ndarray, variances: np.ndarray, g: np.ndarray) -> 
     """Chi-square for each covariate times g, and for all of them together, at the fitted coefficients."""
     p = residuals.shape[1]
     score = np.concatenate([np.zeros(p), g @ residuals])  # the first half is 0 at the maximum
-    blocks = [np.tensordot(weight, variances, axes=1) for weight in (np.ones_like(g), g, g**2)]
+    blocks = [_matrix(weight @ variances) for weight in (np.ones_like(g), g, g**2)]
     information = np.block([[blocks[0], blocks[1]], [blocks[1], blocks[2]]])
     chi2 = []
     for tested in [[j] for j in range(p)] + [list(range(p))]:
@@ -561,21 +561,26 @@ def _score_test(residuals: np.ndarray, variances: np.ndarray, g: np.ndarray) -> 
 
 
 def _moments(sample: _Sample, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each death its residual (d, p), the covariates' variance (d, p, p) among those at risk with it, and what it
-    adds to the log likelihood (d,).
+    """Of each death its residual (d, p), the variances and covariances of the covariates among those at risk with it
+    (d, p (p + 1) / 2; see `_matrix`), and what it adds to the log likelihood (d,).
     """
     eta = sample.x @ beta
     eta = eta - eta.max(initial=-np.inf)
     weight = np.exp(eta)
     one, other = np.triu_indices(len(beta))
-    sums = sample.risk_sets.sums(
-        np.column_stack([weight, weight[:, None] * sample.x, weight[:, None] * sample.x[:, one] * sample.x[:, other]])
-    )
-    total, mean = sums[:, 0], sums[:, 1 : 1 + len(beta)] / sums[:, :1]
-    square = np.empty((len(sums), len(beta), len(beta)))
-    square[:, one, other] = square[:, other, one] = sums[:, 1 + len(beta) :] / sums[:, :1]
-    residuals = sample.x[sample.event] - mean
-    return residuals, square - mean[:, :, None] * mean[:, None, :], eta[sample.event] - np.log(total)
+    weighted = sample.x.T * weight
+    sums = sample.risk_sets.sums([weight, *weighted, *weighted[one] * sample.x.T[other]])
+    total, mean, square = sums[0], sums[1 : 1 + len(beta)] / sums[0], sums[1 + len(beta) :] / sums[0]
+    residuals = sample.x[sample.event] - mean.T
+    return residuals, (square - mean[one] * mean[other]).T, eta[sample.event] - np.log(total)
+
+
+def _matrix(values: np.ndarray) -> np.ndarray:
+    """A symmetric matrix (p, p) from its upper triangle (p (p + 1) / 2,), row by row."""
+    p = int((np.sqrt(8 * len(values) + 1) - 1) / 2)
+    matrix, (one, other) = np.empty((p, p)), np.triu_indices(p)
+    matrix[one, other] = matrix[other, one] = values
+    return matrix
 
 
 def _time_function(sample: _Sample, transform: str) -> np.ndarray:

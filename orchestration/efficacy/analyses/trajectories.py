@@ -54,12 +54,12 @@ def categories_by_visit(book: Book) -> None:
             write("share", caveat=["no usable serum HER2 change at a visit"])
         for visit, part in _by_visit(found):
             _share(book, term, visit, part["flag"].astype(bool), "of those with a change at the visit")
-    changed = book.cohort.changes.query("subject_id in @members").groupby("subject_id")["sher2_progression"]
+    changed = book.cohort.changes.query("subject_id in @members")
     _share(
         book,
         "confirmed progression",
         "any visit",
-        changed.agg(lambda statuses: statuses.eq("CONFIRMED").any()).astype(bool),
+        changed["sher2_progression"].eq("CONFIRMED").groupby(changed["subject_id"]).any(),
         f"first {book.rise}, of those with a change",
     )
 
