@@ -1,5 +1,5 @@
-{% set key = ['subject_id', 'laboratory', 'sample_id', 'analyte'] %}
-{% set keys = key | join(', ') %}
+{% set keys = 'subject_id, laboratory, sample_id, analyte' %}
+{% set hashed = row_hash(['laboratory', 'sample_id', 'analyte']) %}
 {% set columns = [
     'subject_id', 'sample_id', 'laboratory', 'analyte', 'is_declared_analyte', 'value_text', 'value_operator', 'value_ng_ml',
     'lloq_ng_ml', 'uloq_ng_ml', 'unit', 'unit_code', 'collected_on', 'is_collected_on_imputed', 'collected_at', 'visit_name',
@@ -7,7 +7,7 @@
 ] | join(', ') %}
 
 -- messages name their results: a retraction takes away what it names, and leaves other results of the sample
-with named as (
+with named as {{ inlined() }} (
 
     select
         subject_id,
@@ -28,7 +28,7 @@ with named as (
 
 ),
 
-standing as (
+standing as {{ inlined() }} (
 
     select versions.*
     from {{ ref('stg_lab_result_versions') }} as versions
@@ -42,17 +42,20 @@ standing as (
 
 ),
 
--- nearly all results come once: only the others are put in order
-repeated as (
+-- nearly all results come once: only the others are put in order; one that comes once is what it is in any order, so
+-- it does no harm that two results may share a hash
+repeated as {{ inlined() }} (
 
-    select {{ keys }}
+    select
+        subject_id,
+        {{ hashed }} as key_hash
     from standing
-    group by {{ keys }}
+    group by subject_id, {{ hashed }}
     having count(*) > 1
 
 ),
 
-versions as (
+versions as {{ inlined() }} (
 
     select
         versions.*,
@@ -60,9 +63,8 @@ versions as (
     from standing as versions
     left join repeated
         on
-        {%- for column in key %}
-            {{ 'and ' if not loop.first }}versions.{{ column }} is not distinct from repeated.{{ column }}
-        {%- endfor %}
+            versions.subject_id is not distinct from repeated.subject_id
+            and {{ row_hash(['versions.laboratory', 'versions.sample_id', 'versions.analyte']) }} = repeated.key_hash
 
 ),
 

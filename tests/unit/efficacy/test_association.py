@@ -89,6 +89,20 @@ def test_concordance_equals_r_and_lifelines(reference):
     assert (found, low, high) == association.concordance(lung["stop"], lung["event"], -lung["sex"])
 
 
+@pytest.mark.parametrize("digits", [0, 1, 6], ids=["many risks alike", "some alike", "none alike"])
+def test_limits_of_concordance_are_those_of_lifelines_in_each_resample(digits):
+    from lifelines.utils import concordance_index
+
+    dice = np.random.default_rng(digits)
+    time, event, risk = dice.integers(1, 9, 40), dice.random(40) < 0.7, dice.normal(size=40).round(digits)
+    times = np.random.default_rng(7).multinomial(40, np.full(40, 1 / 40), size=50)  # as often as each was drawn
+    theirs = [concordance_index(*(np.repeat(values, drawn) for values in (time, -risk, event))) for drawn in times]
+    found = association.concordance(time, event, risk, resamples=50, seed=7)
+    assert found == pytest.approx(
+        [concordance_index(time, -risk, event), *np.quantile(theirs, [0.025, 0.975])], abs=1e-12
+    )
+
+
 def test_concordance_without_a_comparable_pair_is_not_estimable():
     assert np.isnan(association.concordance([3, 4], [0, 0], [1, 2])).all()
     assert np.isnan(association.concordance([], [], [])).all()

@@ -61,6 +61,14 @@ def test_two_by_two_equals_r(reference, case):
     assert found[3] == pytest.approx(expected["fisher_p"], rel=1e-9)
 
 
+@pytest.mark.parametrize("table", [[[3, 1], [1, 3]], [[10, 2], [3, 15]], [[1, 40], [30, 2]], [[400, 900], [100, 800]]])
+def test_two_by_two_equals_scipy(table):
+    from scipy.stats.contingency import odds_ratio
+
+    theirs = odds_ratio(table)
+    assert rates.odds_ratio(table)[:3] == pytest.approx([theirs.statistic, *theirs.confidence_interval()], rel=1e-9)
+
+
 @pytest.mark.parametrize("case", TABLES)
 def test_heterogeneity_of_two_groups_equals_r(reference, case):
     expected = reference.results("two_by_two")[case]
