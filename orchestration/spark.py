@@ -15,18 +15,9 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
+from orchestration.compilation import DbtFailed, invoke_dbt
 from orchestration.errors import UserError
-from orchestration.warehouse import (
-    Dbt,
-    DbtFailed,
-    NodeResult,
-    Progress,
-    connect,
-    invoke_dbt,
-    node_results,
-    quoted,
-    tell,
-)
+from orchestration.warehouse import Dbt, NodeResult, Progress, connect, node_results, quoted, tell
 
 SAME_NUMBERS = {
     # what does not fit or does not read is an error, never null and never wrapped around
@@ -54,7 +45,17 @@ ON_THIS_MACHINE = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
-    "spark.sql.shuffle.partitions": str(os.cpu_count()),
+    # four statements at a time are enough for its processors: each is one task
+    "spark.default.parallelism": "1",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.files.minPartitionNum": "1",
+    # of Java: the quick compiler alone, with room for all that it makes, and few collections of a short-lived heap
+    "spark.driver.memory": "1g",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=256m"
+    " -XX:+UseSerialGC -Xms1g -Xmn500m",
+    # plans are described and steps logged for pages that nobody serves
+    "spark.sql.ui.explainMode": "simple",
+    "spark.log.level": "WARN",
 }
 """Where nobody has configured Spark (SPARK_CONF_DIR, PYSPARK_SUBMIT_ARGS, SPARK_REMOTE)."""
 
@@ -72,7 +73,7 @@ class Spark:
         """Build every seed and model and run every data test; a node that failed is in the result.
 
         Args:
-            selection: a part of the project, as arguments of dbt; the tables of the others stay empty.
+            selection: a part of the project, as arguments of dbt; the tables of the others stay as laid out.
 
         Raises:
             UserError: Spark did not start, or its tables do not arrive on this machine.

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
-from orchestration.compilation import CATALOG, MANIFEST, Compilation, DbtFailed, invoke_dbt
+from orchestration.compilation import CATALOG, MANIFEST, Compilation, DbtFailed
 from orchestration.errors import UserError
 from orchestration.files import state, sync
 from orchestration.lake import Lake
@@ -172,24 +173,20 @@ class Dbt:
         return self.database.with_suffix(".kept.json")
 
     def lay_out(self) -> None:
-        """A fresh private file with every table, its types and comments, but without the rows of the data: another
-        engine fills it.
+        """A fresh private file with every table, its types and comments, as an empty lake makes it: another engine
+        fills it.
         """
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
         Lake(self.settings).settled()
         self.forget()
         self._start_anew()
-        self.name_paths()
-        try:
-            nodes = invoke_dbt(
-                "build", "--empty", "--exclude-resource-type", "test", "unit_test",
-                target="duckdb", folder=self.target / "layout", variables=self.vars,
-            ).results  # fmt: skip
-        finally:
-            # dbt keeps its connection, and with it DuckDB's lock on the file, for the life of the process.
-            DuckDBConnectionManager.close_all_connections()
-        if failed := next((result for result in node_results(nodes) if result.is_failed), None):
+        with TemporaryDirectory(prefix="sher2-empty-") as folder:
+            empty = Settings(Path(folder), self.settings.study_file)
+            lake = Lake(empty)
+            lake.prepare()
+            lake.freeze()
+            nodes = self._compilation().nodes(empty.lake, empty.frozen)
+            results = build([node for node in nodes if node.kind != "test"], self.database, lambda _: None)
+        if failed := next((result for result in results if result.is_failed), None):
             raise DbtFailed(f"{failed.unique_id}: {failed.message}")
 
     def name_paths(self) -> None:

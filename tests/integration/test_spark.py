@@ -1,7 +1,6 @@
 """Spark builds the same marts: every cell of every table, on this machine and at a server of its own.
 
-One Java for the module: it is started by the first build and kept. It compiles with its quick compiler only, since no
-query of these lasts long enough to repay the other.
+One Java for the module: it is started by the first build and kept.
 """
 
 import json
@@ -19,14 +18,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.compilation import invoke_dbt
 from orchestration.engines import Engine, require_spark
 from orchestration.errors import UserError
 from orchestration.ingestion import ingest
 from orchestration.publication import current_build_id
 from orchestration.settings import REPOSITORY, Settings
-from orchestration.spark import Spark, session
+from orchestration.spark import ON_THIS_MACHINE, Spark, session
 from orchestration.study import Study, load_study
-from orchestration.warehouse import Dbt, invoke_dbt
+from orchestration.warehouse import Dbt
 from tests.conftest import Home, make_home
 from tests.dbt.conftest import write_lake
 from tests.integration.test_public_study import LARGE, public_exports
@@ -37,17 +37,15 @@ except UserError as reason:
     pytest.skip(str(reason), allow_module_level=True)
 
 SUBJECTS = int(os.environ.get("SHER2_SPARK_SUBJECTS", "30"))
-JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC", "SPARK_LOCAL_IP": "127.0.0.1"}
 MODELS = ("--exclude-resource-type", "test")
 CAUTIOUS = "--select {} --indirect-selection cautious"
 LAYERS = {"seeds", "staging", "intermediate", "marts", "ops"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_java() -> Iterator[None]:
+def on_loopback() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in JAVA.items():
-            patch.setenv(name, value)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         yield
 
 
@@ -297,12 +295,13 @@ def server(tmp_path) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     home = Path(pyspark.__file__).parent
+    settings = ON_THIS_MACHINE | {
+        "spark.connect.grpc.binding.address": "127.0.0.1", "spark.connect.grpc.binding.port": str(port),
+        "spark.sql.warehouse.dir": str(tmp_path / "warehouse"),
+    }  # fmt: skip
     command = [
         home / "bin" / "spark-submit", "--master", "local[2]", "--class", "org.apache.spark.sql.connect.service.SparkConnectServer",
-        "--conf", f"spark.connect.grpc.binding.port={port}", "--conf", "spark.connect.grpc.binding.address=127.0.0.1",
-        "--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2", "--conf", "spark.sql.adaptive.enabled=false",
-        "--conf", "spark.sql.catalogImplementation=in-memory", "--conf", f"spark.sql.warehouse.dir={tmp_path / 'warehouse'}",
-        "spark-internal",
+        *(part for name, value in settings.items() for part in ("--conf", f"{name}={value}")), "spark-internal",
     ]  # fmt: skip
     log = tmp_path / "server.log"
     with log.open("wb") as file:
