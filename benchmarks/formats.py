@@ -21,6 +21,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from orchestration.settings import REPOSITORY, Settings
@@ -60,8 +61,10 @@ def results(count: int) -> Iterator[tuple]:
 
 
 def as_csv(count: int) -> bytes:
-    lines = [",".join(HEADINGS), *(",".join(map(str, row)) for row in results(count))]
-    return "\n".join([*lines, ""]).encode()
+    out = io.BytesIO()
+    for row in chain((HEADINGS,), results(count)):
+        out.write(f"{','.join(map(str, row))}\n".encode())
+    return out.getvalue()
 
 
 def as_parquet(count: int) -> bytes:
@@ -159,8 +162,11 @@ def take_in(home: Path) -> dict:
     from orchestration.ingestion import ingest
 
     settings = Settings(home=home, study_file=REPOSITORY / "study.yaml")
-    study = load_study(settings.study_file).model_copy(update={"sources": []})
+    study = load_study(settings.study_file)
     waiting = sorted(settings.landing.rglob("*.*"))
+    largest_mb = max(path.stat().st_size >> 20 for path in waiting) + 1
+    limits = study.ingest.model_copy(update={"max_file_mb": max(study.ingest.max_file_mb, largest_mb)})
+    study = study.model_copy(update={"sources": [], "ingest": limits})
     for path in waiting:
         path.rename(path.with_name(f".{path.name}"))
     _drop(settings.landing / "lab/warm.csv", as_csv(100))

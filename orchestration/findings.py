@@ -60,8 +60,8 @@ class Picked:
         """The untouched text under a heading."""
         whole = self.frame.table["_source"]
         if _FEW * len(self.at) < len(whole):
-            return pc.map_lookup(_some(whole, self.at), heading, "first")
-        return _some(pa.chunked_array([pc.map_lookup(chunk, heading, "first") for chunk in whole.chunks]), self.at)
+            return _under(heading, _some(whole, self.at))
+        return _some(pa.chunked_array([_under(heading, chunk) for chunk in whole.chunks]), self.at)
 
     def told(self, tell: Callable[[str, Part], str | None]) -> pa.Array:
         """A text that depends on the table only."""
@@ -74,6 +74,10 @@ class Picked:
         number = pc.subtract(self.column("_row_number"), pa.array(before[self.place])).cast(pa.string())
         table = self.told(lambda path, part: f"{path}{', ' if part.name else ''}{part.name}, row ")
         return pc.binary_join_element_wise(table, number, "")
+
+
+def _under(heading: str, sources: pa.MapArray) -> pa.Array:
+    return pc.map_lookup(sources.cast(pa.map_(pa.string(), pa.string())), heading, "first")
 
 
 def _some(column: pa.ChunkedArray, at: np.ndarray) -> pa.Array:

@@ -870,7 +870,7 @@ def _lake_rows(record: str, parts: list[_Rows], parcel: int, received: dict[str,
             }
             start += count
             columns = [meta[name] for name in META_COLUMNS] + [table[name] for name in RECORDS[record].column_names]
-            yield pa.table(columns, schema=schema)
+            yield pa.table(columns, schema.names)
 
 
 def _ledger_row(verdict: Verdict, item: _Item, rules: _Rules, now: datetime) -> dict:

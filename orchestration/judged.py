@@ -166,12 +166,15 @@ def _conflicts(key: np.ndarray, content: np.ndarray, declared: np.ndarray) -> np
 
     By 64-bit hashes: the chance of a false pair is 3e-8 in a million rows.
     """
-    order = np.flatnonzero(declared)
-    order = order[np.argsort(key[order], kind="stable")]
-    keys, contents = key[order], content[order]
-    differs = (keys[1:] == keys[:-1]) & (contents[1:] != contents[:-1])
     found = np.zeros(len(key), dtype=bool)
-    if differs.any():
+    keys = np.sort(key[declared])
+    repeated = np.unique(keys[1:][keys[1:] == keys[:-1]])
+    if len(repeated):  # few, so that little more than the keys needs to be in memory
+        nearest = np.minimum(np.searchsorted(repeated, key), len(repeated) - 1)
+        order = np.flatnonzero(declared & (repeated[nearest] == key))
+        order = order[np.argsort(key[order], kind="stable")]
+        keys, contents = key[order], content[order]
+        differs = (keys[1:] == keys[:-1]) & (contents[1:] != contents[:-1])
         found[order] = np.isin(keys, np.unique(keys[1:][differs]))
     return found
 

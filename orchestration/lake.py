@@ -28,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
+from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -702,8 +703,18 @@ def _write_all(
     with temporary.open("wb") as file:
         # source texts are mostly different: a dictionary of them is begun, found too large and thrown away
         repeated = [name for name in _leaves(schema) if name != "_source.key_value.value"]
-        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeated) as writer:
-            for table in ahead(regrouped(tables, _ROW_GROUP_ROWS)):
+        asked_for = [name for name in _leaves(schema) if not name.startswith("_source.")]  # nobody looks for rows by it
+        groups = ahead(table.unify_dictionaries() for table in regrouped(tables, _ROW_GROUP_ROWS))
+        first = next(groups, schema.empty_table())
+        with pq.ParquetWriter(
+            file,
+            first.schema.with_metadata(schema.metadata),
+            compression="zstd",
+            use_dictionary=repeated,
+            write_statistics=asked_for,
+            store_schema=False,
+        ) as writer:
+            for table in chain((first,), groups):
                 writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
         _sync(file)
     if not before(temporary):

@@ -86,37 +86,16 @@ def validate(
     checks = checks_of(record)
     tables = table.pieces if isinstance(table, Pieces) else lambda names=None: iter((table,))
     files = Files(record, ahead(regrouped(tables(Files.columns(record)), FRAME_ROWS)), origins or {})
-    tally = {check: [0, 0] for check in checks}  # evaluated, unexpected
-    rejections: dict[str, tuple[str, str]] = {}
-    faults, documents, rejected_by = [], [], []
-    rows_judged = 0
-    for piece in regrouped(tables(), FRAME_ROWS):
-        frame = Frame(record, files.told(piece, rows_judged))
-        rows_judged += piece.num_rows
-        outcome = _run(record, frame, checks, study)
-        documents.append(outcome.document)
-        quarantined: dict[int, list[str]] = {}
-        for check, evaluated, positions in outcome.hits:
-            tally[check][0] += evaluated
-            tally[check][1] += len(positions)
-            if check.severity == "critical":
-                for file_id in pc.unique(frame.table["_file_id"].take(positions)).to_pylist():
-                    name = origins[file_id].path if origins else file_id
-                    rejections.setdefault(file_id, (check.rule, f"{name}: {check.mend}"))
-            elif check.severity == "warning":
-                for position in positions.tolist():
-                    quarantined.setdefault(position, []).append(check.rule)
-        rejected_by.append(_joined(quarantined, frame.table.num_rows))
-        apart = np.fromiter(quarantined, dtype=np.int64)
-        told = [
-            # a finding on a row that is set apart would say nothing more
-            (check, np.setdiff1d(positions, apart) if check.severity == "info" else positions)
-            for check, _, positions in outcome.hits
-            if check.severity != "critical"
-        ]
-        for check, positions in told:
-            if len(positions):
-                faults.append(faults_of(record, frame, check, Picked.of(frame, positions, origins or {})))
+    rows = 0
+
+    def judge(piece: pa.Table) -> _Told:
+        nonlocal rows
+        rows += piece.num_rows
+        frame = Frame(record, files.told(piece, rows - piece.num_rows))
+        return _told(record, frame, _run(record, frame, checks, study), origins or {})
+
+    # of a frame nothing may be held while the next one is fetched but what is told of it
+    frames = list(map(judge, regrouped(tables(), FRAME_ROWS)))
     now = datetime.now(UTC)
     results = (
         [
@@ -131,17 +110,67 @@ def validate(
                 "severity": check.severity,
                 "validated_at": now,
             }
-            for check, (evaluated, unexpected) in tally.items()
+            for check, evaluated, unexpected in (
+                (check, sum(own.evaluated[check] for own in frames), sum(own.unexpected[check] for own in frames))
+                for check in checks
+            )
         ]
-        if rows_judged
+        if rows
         else []
     )  # nothing judged is not a pass
+    rejections: dict[str, tuple[str, str]] = {}
+    for own in frames:
+        rejections = own.rejections | rejections
     return Validation(
         rejections,
-        pa.concat_tables(faults) if faults else FAULT_SCHEMA.empty_table(),
-        pa.chunked_array(rejected_by, pa.string()),
+        pa.concat_tables([FAULT_SCHEMA.empty_table(), *(table for own in frames for table in own.faults)]),
+        pa.chunked_array([own.rejected_by for own in frames], pa.string()),
         pa.Table.from_pylist(results, RESULT_SCHEMA),
-        documents,
+        [own.document for own in frames],
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is told of one frame, by check and by row; the fields are those of `Validation`."""
+
+    evaluated: dict[Check, int]
+    unexpected: dict[Check, int]
+    rejections: dict[str, tuple[str, str]]
+    rejected_by: pa.Array
+    faults: list[pa.Table]
+    document: dict
+
+
+def _told(record: str, frame: Frame, outcome: "_Outcome", origins: Mapping[str, Origin]) -> _Told:
+    rejections: dict[str, tuple[str, str]] = {}
+    quarantined: dict[int, list[str]] = {}
+    for check, _, positions in outcome.hits:
+        if check.severity == "critical":
+            for file_id in pc.unique(frame.table["_file_id"].take(positions)).to_pylist():
+                name = origins[file_id].path if origins else file_id
+                rejections.setdefault(file_id, (check.rule, f"{name}: {check.mend}"))
+        elif check.severity == "warning":
+            for position in positions.tolist():
+                quarantined.setdefault(position, []).append(check.rule)
+    apart = np.fromiter(quarantined, dtype=np.int64)
+    found = [
+        # a finding on a row that is set apart would say nothing more
+        (check, np.setdiff1d(positions, apart) if check.severity == "info" else positions)
+        for check, _, positions in outcome.hits
+        if check.severity != "critical"
+    ]
+    return _Told(
+        {check: evaluated for check, evaluated, _ in outcome.hits},
+        {check: len(positions) for check, _, positions in outcome.hits},
+        rejections,
+        _joined(quarantined, frame.table.num_rows),
+        [
+            faults_of(record, frame, check, Picked.of(frame, positions, origins))
+            for check, positions in found
+            if len(positions)
+        ],
+        outcome.document,
     )
 
 

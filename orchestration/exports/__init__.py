@@ -25,8 +25,8 @@ class Sheet:
     """The rows of one record in one file.
 
     ``table`` holds every column of the record as string (canonical text, null when missing), ``_row_number`` int64
-    (1-based, data rows as a person counts them: no heading, no empty lines), ``_source`` map<string, string>
-    (heading -> untouched text) and ``_misread`` string: why the row could not be read; its canonical columns are
+    (1-based, data rows as a person counts them: no heading, no empty lines), ``_source``, a map (`mapping.SOURCE`:
+    heading -> untouched text) and ``_misread`` string: why the row could not be read; its canonical columns are
     then null. Rows with a wrong number of fields stand last, with their whole line under the heading ``(line)``.
 
     A file with several tables (sheets of a workbook, members of a transport file) gives each one its ``part``; its rows

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Columns = dict[str, pa.Array]
 _NUL = re.compile(b"\0")
-SOURCE = pa.map_(pa.string(), pa.string())
+SOURCE = pa.map_(pa.dictionary(pa.int32(), pa.string()), pa.string())
 
 
 @dataclass(frozen=True)
@@ -272,5 +272,6 @@ def _source(batch: pa.RecordBatch, headings: list[str]) -> pa.MapArray:
 
 @lru_cache(maxsize=1)
 def _keys(headings: tuple[str, ...], rows: int) -> pa.Array:
-    """The headings, once a row. All batches of a table share one copy: it is as large as the texts themselves."""
-    return pa.array(headings, pa.string()).take(pa.array(np.tile(np.arange(len(headings)), rows)))
+    """The headings, once a row. All batches of a table share one copy."""
+    places = np.tile(np.arange(len(headings), dtype=np.int32), rows)
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(headings, pa.string()))

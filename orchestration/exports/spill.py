@@ -103,13 +103,20 @@ def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         while table.num_rows - start >= rows - count:
             held.append(table.slice(start, rows - count))
             start += rows - count
-            yield pa.concat_tables(held)
-            held, count = [], 0
+            count = 0
+            yield _together(held)
         if start < table.num_rows:
             held.append(table.slice(start))
             count += table.num_rows - start
     if held:
-        yield pa.concat_tables(held)
+        yield _together(held)
+
+
+def _together(held: list[pa.Table]) -> pa.Table:
+    """One table of them, which are let go: who has asked for it alone holds it."""
+    whole = pa.concat_tables(held)
+    held.clear()
+    return whole
 
 
 def side_by_side(work: Callable, items: Iterable, threads: int = 2) -> Iterator:
