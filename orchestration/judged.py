@@ -49,7 +49,6 @@ _RESULT_VERSION = (
     "result_status",
 )
 _RESULT_SAID = ("value", "value_number", "value_operator", "unit_code")
-_MARK = re.compile(UNREADABLE.encode())
 _ISO_DAY = re.compile("([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 
 
@@ -261,11 +260,9 @@ class Frame:
         found = pa.nulls(self.table.num_rows, pa.string())
         for column in RECORDS[self.record].columns:
             if column.kind in ("text", "code") and not column.derived:  # the others have rules of their own
-                texts = self.text(column.name)
-                if _MARK.search(texts.buffers()[2] or b"") is None:  # looked for once in all texts, seldom in each
-                    continue
-                marked = pc.fill_null(pc.starts_with(texts, UNREADABLE), False)
-                found = pc.coalesce(found, _only(marked, pa.repeat(pa.scalar(column.name), self.table.num_rows)))
+                marked = pc.fill_null(pc.starts_with(self.text(column.name), UNREADABLE), False)
+                if pc.any(marked).as_py():
+                    found = pc.coalesce(found, _only(marked, pa.repeat(pa.scalar(column.name), self.table.num_rows)))
         return found
 
     def _future(self) -> pa.Array:
@@ -273,8 +270,11 @@ class Frame:
         found = pa.nulls(self.table.num_rows, pa.string())
         for column in RECORDS[self.record].columns:
             if column.kind in ("date", "timestamp"):
+                latest = self.text("file.latest_day")
+                if not pc.any(pc.greater(self.text(column.name), latest)).as_py():  # nor is its day
+                    continue
                 day = pc.utf8_slice_codeunits(self.text(column.name), 0, 10)
-                is_later = pc.and_(pc.greater(day, self.text("file.latest_day")), pc.less(day, UNREADABLE))
+                is_later = pc.and_(pc.greater(day, latest), pc.less(day, UNREADABLE))
                 name = pa.repeat(pa.scalar(column.name), self.table.num_rows)
                 found = pc.coalesce(found, _only(pc.fill_null(is_later, False), name))
         return found

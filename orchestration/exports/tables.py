@@ -209,6 +209,9 @@ def _marked(text: pa.Array, decimal: str) -> pa.Array:
 
 def _float_text(column: pa.Array, digits: int) -> pa.Array:
     """The shortest text within the digits that every writer keeps: what a conversion added (1e-14) falls away."""
+    encoded = column.dictionary_encode()
+    if 2 * len(encoded.dictionary) < len(column):  # limits, visits, doses: few numbers, many times
+        return _float_text(encoded.dictionary, digits).take(encoded.indices)
     column = pc.add(pc.if_else(pc.is_finite(column), column, None), 0.0)  # NaN and infinity are no values, -0 is 0
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.less_equal(pc.abs(column), _WHOLE))
     if pc.all(whole).as_py() is not False:
