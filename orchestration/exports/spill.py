@@ -46,13 +46,14 @@ class Spilled:
         """All rows, in their order; of the columns only those of these names are unpacked."""
         places = [place for place, name in enumerate(self.schema.names) if names is None or name in names]
         held = len(self.schema) - (self._numbers is not None)
+        unpacked = [place for place in places if place < held]
         start = 0
         self._file.seek(0)
-        options = pa.ipc.IpcReadOptions(included_fields=[place for place in places if place < held])
+        options = pa.ipc.IpcReadOptions(included_fields=unpacked or [held - 1])  # none at all would mean every one
         with pa.ipc.open_stream(self._file, options=options) as stream:
             for batch in stream:
-                columns = batch.columns
-                if places[-1] == held:
+                columns = batch.columns[: len(unpacked)]
+                if len(unpacked) < len(places):
                     numbers = self._numbers[start : start + batch.num_rows]
                     columns = [*columns, pa.array(numbers, pa.int64())]
                 start += batch.num_rows

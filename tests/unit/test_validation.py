@@ -1,6 +1,7 @@
 """What the expectations say about a row: which rule it breaks, whether it is set apart, and what the message tells."""
 
 import json
+import weakref
 from datetime import date
 from random import Random
 
@@ -10,7 +11,7 @@ import pytest
 
 from orchestration import validation
 from orchestration.exports.records import RECORDS, UNREADABLE
-from orchestration.judged import Origin
+from orchestration.judged import Frame, Origin
 from orchestration.rules import rules_hash, suites
 from orchestration.settings import EXPECTATIONS
 from orchestration.study import Study
@@ -218,10 +219,12 @@ def test_a_spreadsheets_day_number_is_told_as_what_it_is(text, day):
     assert ("day number" in fault["message"] and f"({day}" in fault["message"]) == (day is not None), fault["message"]
 
 
-def test_the_message_names_file_row_field_value_rule_and_mend():
+@pytest.mark.parametrize("others", [0, 100], ids=["alone", "among many"])
+def test_the_message_names_file_row_field_value_rule_and_mend(others):
     row = GOOD["lab_results"] | {"unit": "U/ML", "unit_code": None, "_source": {"Einheit": "U/ml "}}
     origins = {FILE: Origin("lab/2024/lis.csv", {"unit": "Einheit"})}
-    (fault,) = validate("lab_results", table("lab_results", row), Study(), origins).row_faults.to_pylist()
+    rows = [row, *(GOOD["lab_results"] | {"sample_id": f"B{number}", "_source": {"Einheit": "ng"}} for number in range(others))]
+    (fault,) = validate("lab_results", table("lab_results", *rows), Study(), origins).row_faults.to_pylist()
     assert fault["value"] == "U/ml "
     for part in ("lab/2024/lis.csv", "row 1", "unit", "U/ml ", "known_unit", "ng/mL"):
         assert part in fault["message"]
@@ -241,7 +244,7 @@ def test_counts_are_of_the_rows_a_rule_applies_to():
 
 
 def test_many_frames_give_what_one_gives(monkeypatch):
-    rows = [GOOD["lab_results"] | {"sample_id": f"A{i}", "unit_code": "ng/mL" if i % 3 else None} for i in range(10)]
+    rows = [GOOD["lab_results"] | {"sample_id": f"A{i}", "unit": "ng/mL" if i % 3 else "U/ML", "unit_code": "ng/mL" if i % 3 else None} for i in range(10)]
     whole = validate("lab_results", table("lab_results", *rows), Study())
     monkeypatch.setattr(validation, "FRAME_ROWS", 4)
     cut = validate("lab_results", table("lab_results", *rows), Study())
@@ -249,6 +252,22 @@ def test_many_frames_give_what_one_gives(monkeypatch):
     assert cut.rejected_by.to_pylist() == whole.rejected_by.to_pylist()
     drop = [name for name in whole.results.column_names if name != "validated_at"]
     assert cut.results.select(drop).to_pylist() == whole.results.select(drop).to_pylist()
+
+
+def test_nothing_of_a_frame_is_held_when_the_next_one_is_judged(monkeypatch):
+    rows = [GOOD["lab_results"] | {"sample_id": f"A{i}", "unit": "ng/mL" if i % 3 else "U/ML", "unit_code": "ng/mL" if i % 3 else None} for i in range(10)]
+    held = []
+
+    class Watched(Frame):
+        def __init__(self, *told):
+            assert [frame() for frame in held] == [None] * len(held)
+            held.append(weakref.ref(self))
+            super().__init__(*told)
+
+    monkeypatch.setattr(validation, "FRAME_ROWS", 4)
+    monkeypatch.setattr(validation, "Frame", Watched)
+    assert validate("lab_results", table("lab_results", *rows), Study()).row_faults.num_rows == 4
+    assert len(held) == 3
 
 
 DIRT = [

@@ -1,6 +1,7 @@
 """Tables larger than memory should hold say the same as small ones, row by row and in the same order."""
 
 import threading
+import weakref
 from random import Random
 
 import pyarrow as pa
@@ -44,6 +45,18 @@ def test_a_table_set_down_on_disk_holds_the_rows_of_one_in_memory(sheet, monkeyp
     assert on_disk.num_rows == in_memory.num_rows == 500
     for _ in range(2):  # it is read more than once
         assert pa.concat_tables(pieces(on_disk)).combine_chunks().equals(in_memory.combine_chunks())
+
+
+@pytest.mark.parametrize("names", [("_row_number",), ("value", "subject_id"), ("_misread", "_row_number", "_source")])
+def test_columns_that_are_asked_for_are_those_of_the_table_on_disk_as_in_memory(sheet, monkeypatch, names):
+    content = export(500, Random("columns"), "\n")
+    in_memory = sheet(content).table
+    monkeypatch.setattr(delimited, "SPILL_ROWS", 100)
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 4096)
+    asked_for = [name for name in in_memory.column_names if name in names]
+    for table in (sheet(content).table, in_memory):
+        found = pa.concat_tables(pieces(table, names)).combine_chunks()
+        assert found.equals(in_memory.select(asked_for).combine_chunks())
 
 
 @pytest.mark.parametrize("pseudonymise", [False, True], ids=["ids", "pseudonyms"])
@@ -94,6 +107,12 @@ def test_regrouped_rows_keep_their_order_and_number(sizes):
     groups = [table["n"].to_pylist() for table in regrouped(tables, 5)]
     assert [number for group in groups for number in group] == list(range(sum(sizes)))
     assert all(len(group) == 5 for group in groups[:-1]) and all(0 < len(group) <= 5 for group in groups)
+
+
+def test_a_group_of_rows_is_held_by_its_user_alone():
+    groups = regrouped([pa.table({"n": range(start, start + 4)}) for start in range(0, 20, 4)], 5)
+    held = [weakref.ref(next(groups)) for _ in range(4)]
+    assert [group() for group in held] == [None] * 4
 
 
 def test_work_side_by_side_keeps_the_order_and_stays_few_items_ahead():
