@@ -7,6 +7,7 @@ stored is no business of this module. Great Expectations is imported when the fi
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -216,9 +217,11 @@ def _run(record: str, frame: Frame, checks: list[Check], study: Study) -> _Outco
     judged = _Distinct.of(frame, content["expectations"])
     data = judged.data()
     result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": 0}
-    result = definition.get_batch({"dataframe": data}).validate(
-        suite, result_format=result_format, expectation_parameters=parameters(study)
-    )
+    with ThreadPoolExecutor(1) as apart:  # its parser leaves cycles that hold every caller, and so the rows, for long
+        batch = definition.get_batch({"dataframe": data})
+        result = apart.submit(
+            batch.validate, suite, result_format=result_format, expectation_parameters=parameters(study)
+        ).result()
     missed = dict(enumerate(checks))
     hits = []
     for item in result.results:
