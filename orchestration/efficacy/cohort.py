@@ -86,6 +86,7 @@ class Cohort:
     def __init__(self, marts: dict[str, pd.DataFrame], study: Study):
         self.study = study
         self._marts = {name: _mart(marts, name, columns) for name, columns in _NEEDED.items()}
+        self._times: dict[tuple[str, str, str], pd.DataFrame] = {}
 
     @cached_property
     def subjects(self) -> pd.DataFrame:
@@ -207,8 +208,14 @@ class Cohort:
 
     def times(self, endpoint: str, population: str, evaluator: str | None = None) -> pd.DataFrame:
         """Members with a row of the endpoint: duration_days, is_event, and end_day, the study day of its end."""
+        asked = (endpoint, population, evaluator or self.study.response.evaluator)
+        if asked not in self._times:
+            self._times[asked] = self._ends(*asked)
+        return self._times[asked].copy()
+
+    def _ends(self, endpoint: str, population: str, evaluator: str) -> pd.DataFrame:
         rows = self._marts["fct_time_to_event"]
-        chosen = (rows["endpoint"] == endpoint) & (rows["evaluator"] == (evaluator or self.study.response.evaluator))
+        chosen = (rows["endpoint"] == endpoint) & (rows["evaluator"] == evaluator)
         mine = rows[chosen & rows["duration_days"].notna()].set_index("subject_id")
         mine = mine.loc[mine.index.isin(self.members(population))].sort_index()
         # The clock may start at enrolment; days of the marker count from the first dose.
@@ -239,7 +246,7 @@ def _floats(values: pd.Series) -> pd.Series:
 
 def _days(dates: pd.Series) -> pd.Series:
     """Days since 1970, NaN where missing."""
-    return (pd.to_datetime(dates) - pd.Timestamp(0)).dt.days.astype(float)
+    return (pd.to_datetime(dates, cache=False) - pd.Timestamp(0)).dt.days.astype(float)
 
 
 def _study_day(dates: pd.Series, first_dose: pd.Series) -> pd.Series:
