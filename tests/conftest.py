@@ -53,12 +53,14 @@ class Home:
         return value
 
     def content(self) -> dict[str, list[tuple]]:
-        """Every row of every mart, for comparing two homes or two runs."""
+        """Every row of every mart and of all metrics, for comparing two homes or two runs."""
         from orchestration.inspection import query_rows
+        from orchestration.metrics import METRICS
         from orchestration.publication import GRAIN
 
-        tables = [f"marts.{mart}" for mart in GRAIN]
-        return {table: query_rows(self.settings, f"select * from {table} order by all")[1] for table in tables}
+        tables = [f"select * from marts.{mart}" for mart in GRAIN]
+        tables += [f"select * exclude (build_id) from metrics.{name}" for name in METRICS]
+        return {table: query_rows(self.settings, f"{table} order by all")[1] for table in tables}
 
     def sher2(self, *arguments: str) -> subprocess.CompletedProcess:
         environment = os.environ | {
