@@ -28,7 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import duckdb
@@ -200,7 +200,7 @@ class Lake:
         try:
             with open(handle, "wb") as raw:
                 with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
-                    for chunk in ahead(hashed()):
+                    for chunk in _overlapped(hashed()):
                         packed.write(chunk)
                 if not self.has(digest.hexdigest()):
                     _sync(raw)
@@ -464,7 +464,7 @@ class Lake:
         target, digest = folder / file_id, hashlib.sha256()
         try:
             with gzip.open(kept) as packed, target.open("wb") as file:
-                for chunk in ahead(iter(partial(packed.read, _COPY_BYTES), b"")):
+                for chunk in _overlapped(iter(partial(packed.read, _COPY_BYTES), b"")):
                     digest.update(chunk)
                     file.write(chunk)
         except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -723,6 +723,14 @@ def _write_all(
     os.replace(temporary, path)
     sync(path.parent)
     return True
+
+
+def _overlapped(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks; the next one is made while one is used. A small file costs no thread."""
+    first = list(islice(chunks, 2))
+    yield from first
+    if len(first) == 2:
+        yield from ahead(chunks)
 
 
 def _leaves(schema: pa.Schema) -> Iterator[str]:

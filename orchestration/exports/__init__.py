@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # study.py imports records.py of this package, and pyarrow is
     from orchestration.exports.spill import Spilled
     from orchestration.study import Study
 
-READER_VERSION = "4"
+READER_VERSION = "5"
 """Raise it when the same bytes under the same study.yaml would read differently: what was refused is judged again."""
 
 

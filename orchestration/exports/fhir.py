@@ -125,7 +125,14 @@ def _entry(item: object, place: str) -> _Entry:
 def _resource(item: object, place: str, address: str = "") -> _Entry:
     if not isinstance(item, dict) or not isinstance(item.get("resourceType"), str):
         return _Entry(place, fault=f"{place} holds no resource")
-    return _Entry(place, item, address)
+    return _Entry(place, _filled(item), address)
+
+
+def _filled(item: object) -> object:
+    """Without members that are null: where a member may be absent, some senders write null."""
+    if isinstance(item, dict):
+        return {key: _filled(value) for key, value in item.items() if value is not None}
+    return [_filled(value) for value in item] if isinstance(item, list) else item
 
 
 # --- one resource --------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def read(path: Path, name: str, study: "Study") -> list[Sheet]:
     with path.open("rb") as file:
         for number, raw in enumerate(_messages(file, name, study), 1):
             message = _Message.opened(raw, number, source)
-            types[message.kind] += 1
+            types[message.kind[:20]] += 1
             if message.mode in ("T", "D"):
                 trainings[f"of MSH-11 {message.mode} (no production)"] += 1
             if message.fault is None:

@@ -54,6 +54,15 @@ def test_documents_of_one_observation_read_the_same(rows, text):
     assert [brief(row) for row in rows(text, LAB)] == [PLAIN]
 
 
+@pytest.mark.parametrize("member", ["comparator", "system", "code"])
+def test_null_is_a_member_that_is_not_there(rows, member):
+    changed = observation()
+    changed["valueQuantity"] = {"value": 12.5, "unit": "ng/mL", member: None}
+    [row] = rows(json.dumps(changed | {"issued": None}), LAB)
+    assert (row["value_operator"], row["value_number"], row["unit_code"]) == (None, "12.5", "ng/mL")
+    assert row["reported_at"] is None and not {"issued", f"valueQuantity.{member}"} & row["_source"].keys()
+
+
 def test_lines_are_read_one_by_one(rows):
     lines = [json.dumps(observation(id=f"o{number}")) for number in range(1, 4)]
     lines.insert(1, "")

@@ -236,13 +236,14 @@ def test_of_a_batch_only_what_cannot_be_read_is_set_aside(rows):
         (batch([oru()]).split("FTS")[0], "truncated", "FHS has no FTS"),
         (batch([oru()]).split("BTS")[0] + "FTS|1\r", None, ""),
         (oru().replace("ORU^R01^ORU_R01", "ADT^A01"), "no_results", "ADT^A01"),
+        (oru().replace("ORU^R01^ORU_R01", "ADT^" + "A" * 500), "no_results", f"1 ADT^{'A' * 16}, no"),
         ("\r".join(line for line in oru().split("\r") if line[:3] != "OBX"), "no_results", "OBX"),
         (oru().replace("\r", " "), "no_results", "end of line"),
         (batch([oru()]) + "NTE|1||left over\r", "structure", "outside"),
         (oru() + "NTE|1||" + "x" * (1 << 20), "too_large", "max_message_mb"),
         (oru() + "NTE|1\r" * 120, "too_large", "max_message_segments"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_file_that_is_not_whole_or_no_result_is_refused(rows, text, rule, says):
     limits = {"max_message_mb": 1, "max_message_segments": 100}
