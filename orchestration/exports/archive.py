@@ -71,6 +71,8 @@ def check(members: list[zipfile.ZipInfo], name: str, max_bytes: int, max_members
 
 def _checked(found: list[zipfile.ZipInfo], name: str, max_bytes: int, max_members: int) -> list[zipfile.ZipInfo]:
     check(found, name, max_bytes, max_members)
+    if not all(member.filename for member in found):
+        raise Rejected("path", f"{name}: a member has no name. Pack plain file names.")
     wanted = [member for member in found if not member.is_dir() and not _LITTER.search(member.filename)]
     if not wanted:
         raise Rejected("empty", f"{name}: the archive holds no file. Deliver it again.")

@@ -55,6 +55,7 @@ def test_other_files_have_no_members(opened, content):
         (lambda: writers.as_zip({"/etc/sv.csv": CSV}), "path", "leads out"),
         (lambda: writers.as_zip({"C:/sv.csv": CSV}), "path", "leads out"),
         (lambda: archive(filename="a\\..\\sv.csv"), "path", "leads out"),
+        (lambda: archive(filename="\0sv.csv"), "path", "no name"),
         (lambda: archive(external_attr=(stat.S_IFLNK | 0o777) << 16), "path", "link"),
         (lambda: writers.as_zip({"sv.csv": CSV, "SV.CSV": CSV}), "path", "same name"),
         (lambda: writers.as_zip({"sv.csv": CSV}).replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01").replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"), "encrypted", "password"),
