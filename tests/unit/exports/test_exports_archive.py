@@ -67,7 +67,7 @@ def test_other_files_have_no_members(opened, content):
         (lambda: writers.as_zip({"sv.csv": CSV})[:-10], "damaged", "not whole"),
         (lambda: writers.as_zip({"sv.csv": CSV}, zipfile.ZIP_STORED).replace(b"S1,C1D1", b"S2,C1D1"), "damaged", "not whole"),
     ],
-    ids=["bomb", "members", "up", "up-inside", "absolute", "drive", "backslash", "link", "same-name", "encrypted", "lzma",
+    ids=["bomb", "members", "up", "up-inside", "absolute", "drive", "backslash", "no-name", "link", "same-name", "encrypted", "lzma",
          "zip-in-zip", "gzip-in-zip", "litter", "empty", "cut", "checksum"],
 )  # fmt: skip
 def test_a_hostile_or_damaged_archive_is_refused_whole(opened, content, rule, says):
