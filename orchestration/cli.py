@@ -4,12 +4,14 @@ import json
 import sys
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from orchestration import __version__, progress
 from orchestration.engines import Engine, require_spark
 from orchestration.errors import UserError, has_no_room
+from orchestration.processes import ends_at_once
 from orchestration.settings import Settings
 from orchestration.study import load_study
 
@@ -37,6 +39,12 @@ def _fail(text: str, code: int, context: click.Context) -> None:
         raise  # noqa: PLE0704 - inside the except clause of the caller
     click.echo(f"sher2: {text}", err=True)
     context.exit(code)
+
+
+def command() -> NoReturn:
+    """The command sher2."""
+    with ends_at_once():
+        main()
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -467,4 +475,4 @@ def _date(text: str) -> date:
 
 
 if __name__ == "__main__":
-    main()
+    command()

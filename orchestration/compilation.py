@@ -120,6 +120,8 @@ class Compilation:
             if not path.exists():
                 told = self.folder / _ERROR
                 raise DbtFailed(told.read_text("utf-8") if told.exists() else "dbt ended without saying why")
+        if self.is_made() and (child := _under_way.pop(self.folder, None)):
+            child.wait()
         return path
 
     def nodes(self, lake: Path, ledger: Path) -> list[Node]:

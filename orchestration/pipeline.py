@@ -39,6 +39,9 @@ class Pipeline:
         if not dbt.is_compiled():  # the definitions wait for it; a first run needs these anyway
             import great_expectations  # noqa: F401
             import lifelines  # noqa: F401
+
+            from orchestration.efficacy import metrics  # noqa: F401
+            from orchestration.report import page  # noqa: F401
         self._job = build_defs(settings, with_automation=False).resolve_job_def("pipeline")
         gc.set_threshold(*rhythm)
 

@@ -1,8 +1,9 @@
-"""Which process is which, and that none outlives the one that started it. What they do belongs elsewhere.
+"""Which process is which, that none outlives the one that started it, and how it ends. What they do belongs elsewhere.
 
 `python -m orchestration.processes MODULE ARGUMENTS...` runs a module tied to its parent.
 """
 
+import atexit
 import os
 import platform
 import runpy
@@ -10,6 +11,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestration.settings import Settings
@@ -70,7 +73,30 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+@contextmanager
+def ends_at_once() -> Iterator[None]:
+    """Around all that a process does: after it, and after what modules registered for the end, the process is gone.
+
+    Python would first take millions of objects apart, one by one, for two seconds.
+    """
+    codes = [1]
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(codes[-1])
+
+    atexit.register(leave)  # what is registered first runs last
+    try:
+        yield
+        codes.append(0)
+    except SystemExit as end:
+        codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
 if __name__ == "__main__":
-    tie()
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    with ends_at_once():
+        tie()
+        del sys.argv[0]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
