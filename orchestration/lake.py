@@ -708,12 +708,13 @@ def _write_all(
         first = next(groups, schema.empty_table())
         with pq.ParquetWriter(
             file,
-            first.schema.with_metadata(schema.metadata),
+            first.schema,
             compression="zstd",
             use_dictionary=repeated,
             write_statistics=asked_for,
             store_schema=False,
         ) as writer:
+            writer.add_key_value_metadata(schema.metadata or {})
             for table in chain((first,), groups):
                 writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
         _sync(file)

@@ -58,9 +58,12 @@ class Home:
         from orchestration.metrics import METRICS
         from orchestration.publication import GRAIN
 
-        tables = [f"select * from marts.{mart}" for mart in GRAIN]
-        tables += [f"select * exclude (build_id) from metrics.{name}" for name in METRICS]
-        return {table: query_rows(self.settings, f"{table} order by all")[1] for table in tables}
+        columns = {f"marts.{mart}": "*" for mart in GRAIN}
+        columns |= {f"metrics.{name}": "* exclude (build_id)" for name in METRICS}
+        return {
+            table: query_rows(self.settings, f"select {chosen} from {table} order by all")[1]
+            for table, chosen in columns.items()
+        }
 
     def sher2(self, *arguments: str) -> subprocess.CompletedProcess:
         environment = os.environ | {
