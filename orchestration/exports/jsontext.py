@@ -13,6 +13,7 @@ from orchestration.exports import Rejected
 
 MAX_DEPTH = 50
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_DIGITS = 400
 
 
@@ -30,18 +31,24 @@ def parse(data: bytes, where: str) -> object:
         where: what a message begins with, for example the file's name.
 
     Raises:
-        Rejected: ``json``: no JSON, NaN or infinity, a key twice in one object, too deep, or a number too long.
+        Rejected: ``json``: no JSON, NaN or infinity, a key twice in one object, too deep, a number too long, or half
+            a character.
     """
     _check_depth(data, where)
     try:
-        return json.loads(
+        parsed = json.loads(
             data.decode("utf-8-sig"), parse_float=_number, parse_int=_number, parse_constant=_constant,
             object_pairs_hook=_object,
         )  # fmt: skip
+        if _SURROGATE.search(data):
+            json.dumps(parsed, ensure_ascii=False).encode()
+        return parsed
     except json.JSONDecodeError as error:
         fault = f"line {error.lineno}, column {error.colno}: {error.msg}"
     except UnicodeDecodeError as error:
         fault = f"byte {error.start + 1:,} is not UTF-8"
+    except UnicodeEncodeError:
+        fault = "a text holds half a character: \\ud800 to \\udfff stand in pairs"
     except _Fault as error:
         fault = str(error)
     except RecursionError:

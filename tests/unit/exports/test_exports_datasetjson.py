@@ -51,6 +51,7 @@ def test_a_number_of_no_measured_size_is_never_computed(rows):
         (TEXT.replace("1.5", "1" * 5_000), "json", "5,000 characters"),
         (TEXT[:-20], "json", "line 1, column"),
         (TEXT.replace("S1", "\udce9", 1).encode("utf-8", "surrogateescape"), "json", "not UTF-8"),
+        (TEXT.replace("S1", "S1\\ud800", 1), "json", "half a character"),
         (TEXT.replace('"records": 2', '"records": 3'), "record_count", "2 rows are there"),
         (TEXT.replace('"records": 2', '"records": 1e6'), "record_count", "2 rows are there"),
         (TEXT.replace('"records": 2, ', ""), "record_count", "no number"),
@@ -64,7 +65,7 @@ def test_a_number_of_no_measured_size_is_never_computed(rows):
         (writers.lines(DATASET)[:-4], "json", "line 3"),
         (TEXT.replace("LBLLOQ", "USUBJID"), "duplicate_header", "USUBJID"),
     ],
-    ids=["nan", "infinity", "key-twice", "deep", "very-deep", "long-number", "cut", "latin-1", "count", "count-exponent", "no-count",
+    ids=["nan", "infinity", "key-twice", "deep", "very-deep", "long-number", "cut", "latin-1", "half-a-character", "count", "count-exponent", "no-count",
          "version", "long-row", "data-type", "no-columns", "no-rows", "row-object", "ndjson-count", "ndjson-cut", "column-twice"],
 )  # fmt: skip
 def test_what_is_no_dataset_is_refused_with_the_place(rows, text, rule, says):
