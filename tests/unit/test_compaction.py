@@ -4,10 +4,11 @@ import os
 import shutil
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from orchestration import lake as module
-from orchestration.lake import Lake
+from orchestration.lake import Lake, record_schema
 from tests.unit.test_lake import commit, entry
 
 
@@ -46,6 +47,19 @@ def test_merged_rows_are_the_same_rows_in_one_file(home):
     assert read(again) == before and again.accepted_rows()["visits"] == 2 + 3 + 4 + 5 + 7
     assert again.raw_rows("visits", keys) == traced and len(traced) == 2
     assert again.deliveries().equals(ledger) and again.compact() == 0
+
+
+def test_files_that_tell_arrows_types_are_merged_with_those_that_do_not(home):
+    """Versions before wrote Arrow's own schema into every file of the lake."""
+    lake = filled(home)
+    older = lake.root / "records" / "visits" / names(lake)[0]
+    pq.write_table(pq.read_table(older).cast(record_schema("visits")), older)
+    assert b"ARROW:schema" in pq.read_metadata(older).metadata
+    before, keys = read(lake), [("f0", 1, 1), ("f3", 4, 2), ("f0", 6, 7)]
+    traced = lake.raw_rows("visits", keys)
+    assert lake.compact() == 6
+    again = Lake(home.settings)
+    assert read(again) == before and again.raw_rows("visits", keys) == traced and len(traced) == 3
 
 
 def test_what_comes_later_is_merged_with_what_was_merged(home):
