@@ -2,8 +2,10 @@
 
 import os
 import random
+import re
 import shutil
 
+import duckdb
 import pytest
 
 from orchestration import warehouse
@@ -176,3 +178,19 @@ def test_a_study_told_as_sdtm_or_as_hospital_exports_has_the_same_results(tmp_pa
         )
     assert results[0]["fct_best_response"] and results[0]["changes"]
     assert results[0] == results[1]
+
+
+def test_results_that_share_a_hash_are_put_in_order_as_others_are(simulated):
+    """Every result with the same hash: none may be lost, doubled or told otherwise."""
+    from orchestration.study import load_study
+    from orchestration.warehouse import Dbt
+
+    settings = simulated.settings
+    statements = Dbt(settings, load_study(settings.study_file))._compilation()
+    [model] = [n for n in statements.nodes(settings.lake, settings.frozen) if n.unique_id.endswith(".stg_lab_results")]
+    query, replaced = re.subn(r"\bhash\([^()]*\)", "length('')", model.query)
+    assert replaced == 3
+    with duckdb.connect(str(settings.build / "warehouse.duckdb"), read_only=True) as connection:
+        connection.execute("set time zone 'UTC'")
+        table = connection.execute(f"select * from {model.relation} order by all").fetchall()
+        assert table and connection.execute(f"select * from ({query}) order by all").fetchall() == table
