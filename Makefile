@@ -19,6 +19,7 @@ $(READY): requirements.lock requirements.bootstrap.lock pyproject.toml
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q orchestration
+	$(BIN)/python -m orchestration.compilation
 	touch $(READY)
 
 # The engine for those who outgrow one machine: docs/spark.md. It needs Java 17 or later beside it.

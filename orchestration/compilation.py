@@ -3,7 +3,8 @@
 dbt works for ten seconds where DuckDB works for one: it parses the project and renders templates, whose result depends
 on the project and the protocol alone. So dbt runs once for each protocol, in a process of its own, beside the imports
 and the reading of files: it builds the whole project on an empty lake, and the statements that it sends are kept for
-orchestration.replay. `python -m orchestration.compilation FOLDER` is that process.
+orchestration.replay. `python -m orchestration.compilation FOLDER` is that process. Without FOLDER it works for the
+protocol of the repository, once, when sher2 is installed: a home that uses it as it is need not wait for dbt at all.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from orchestration.errors import UserError
 from orchestration.files import sync, tree_hash
 from orchestration.locking import writer_lock
 from orchestration.replay import Node, Statements
@@ -28,6 +30,9 @@ from orchestration.settings import DBT_PROJECT, REPOSITORY, Settings
 MANIFEST, STATEMENTS, CATALOG = "manifest.json", "statements.json", "catalog.html"
 LAKE, LEDGER = "/lake-5d0f2c1b9e7a4c63", "/ledger-5d0f2c1b9e7a4c63"
 """What the files say where the lake and its frozen ledger lie: the same for every home."""
+
+INSTALLED = DBT_PROJECT / "target" / "compiled"
+"""What was made for the protocol of the repository when sher2 was installed."""
 
 _REQUEST, _ERROR = "request.json", "error.txt"
 _KEPT = 5
@@ -89,8 +94,8 @@ class Compilation:
         return (self.folder / CATALOG).exists()
 
     def start(self) -> None:
-        """Have it made, unless it is there or under way; returns at once."""
-        if self.is_made() or self._is_under_way():
+        """Have it made, unless it is there, installed or under way; returns at once."""
+        if self.is_made() or self._is_under_way() or self._is_taken_from(INSTALLED / self.fingerprint):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / _REQUEST, json.dumps(self._request, sort_keys=True))
@@ -132,6 +137,18 @@ class Compilation:
             shutil.rmtree(self.folder)
             return list(_nodes(self.path(STATEMENTS), str(lake), str(ledger)))
 
+    def _is_taken_from(self, folder: Path) -> bool:
+        """Copy what is there, if it is whole: the homes of one installation have it without dbt."""
+        try:
+            made = {name: (folder / name).read_text("utf-8") for name in (MANIFEST, STATEMENTS, CATALOG)}
+            _whole(made[STATEMENTS])
+        except (OSError, ValueError):
+            return False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            _write(self.folder / name, text)
+        return True
+
     def _is_under_way(self) -> bool:
         child = _under_way.get(self.folder)
         return child is not None and child.poll() is None
@@ -142,12 +159,22 @@ def _nodes(path: Path, lake: str, ledger: str) -> tuple[Node, ...]:
     """As they were noted down.
 
     Raises:
-        ValueError: the file is damaged: another number in it would be another number everywhere.
+        ValueError: the file is damaged.
     """
-    told, _, text = path.read_text("utf-8").partition("\n")
-    if told != _sha256(text):
-        raise ValueError(path)
+    text = _whole(path.read_text("utf-8"))
     return tuple(Node(**node) for node in json.loads(_replaced(text, {LAKE: lake, LEDGER: ledger})))
+
+
+def _whole(statements: str) -> str:
+    """The statements without the hash that they begin with.
+
+    Raises:
+        ValueError: they are damaged: another number in them would be another number everywhere.
+    """
+    told, _, text = statements.partition("\n")
+    if told != _sha256(text):
+        raise ValueError("damaged statements")
+    return text
 
 
 def _sha256(text: str) -> str:
@@ -262,5 +289,16 @@ def main(folder: Path) -> None:
             raise
 
 
+def install() -> None:
+    """Make it for the protocol of the repository."""
+    from orchestration.study import load_study
+
+    try:
+        study = load_study(REPOSITORY / "study.yaml")
+        Compilation(INSTALLED, "warehouse.duckdb", study.dbt_vars()).path(CATALOG)
+    except (UserError, DbtFailed) as error:
+        sys.exit(f"sher2: {error}")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1])) if sys.argv[1:] else install()

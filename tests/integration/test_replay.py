@@ -14,7 +14,7 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
 from orchestration import lake
-from orchestration.compilation import STATEMENTS, Compilation, DbtFailed, _nodes
+from orchestration.compilation import CATALOG, MANIFEST, STATEMENTS, Compilation, DbtFailed, _nodes
 from orchestration.errors import UserError
 from orchestration.files import state
 from orchestration.ingestion import ingest
@@ -128,6 +128,32 @@ def test_damaged_statements_are_made_anew(tmp_path):
     path.write_text(f"{text[:number]}'N'{text[number + 3 :]}", "utf-8")
     _nodes.cache_clear()
     assert nodes() == before
+
+
+def test_a_home_takes_what_was_made_when_sher2_was_installed(tmp_path, monkeypatch):
+    home = make_home(tmp_path / "a")
+    variables = load_study(home.settings.study_file).dbt_vars()
+    installed = Compilation(home.settings.build / "dbt", "warehouse.duckdb", variables)
+    installed.path(CATALOG)
+    monkeypatch.setattr("orchestration.compilation.INSTALLED", installed.folder.parent)
+    taken = Compilation(tmp_path / "b", "warehouse.duckdb", variables)
+    taken.start()  # returns at once: dbt would need seconds
+    assert taken.is_made()
+    assert {path.name: path.read_bytes() for path in taken.folder.iterdir()} == {
+        name: installed.path(name).read_bytes() for name in (MANIFEST, STATEMENTS, CATALOG)
+    }
+
+
+def test_damaged_statements_of_the_installation_are_not_taken(tmp_path):
+    home = make_home(tmp_path / "a")
+    variables = load_study(home.settings.study_file).dbt_vars()
+    installed = tmp_path / "installed"
+    shutil.copytree(Compilation(home.settings.build / "dbt", "warehouse.duckdb", variables).folder, installed)
+    with (installed / STATEMENTS).open("a") as file:
+        file.write(" ")
+    made = Compilation(tmp_path / "b", "warehouse.duckdb", variables)
+    assert not made._is_taken_from(installed)
+    assert not made.folder.exists()
 
 
 def test_what_dbt_made_is_of_the_project_and_the_protocol_as_they_are(tmp_path, monkeypatch):
