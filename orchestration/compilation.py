@@ -125,8 +125,8 @@ class Compilation:
             if not path.exists():
                 told = self.folder / _ERROR
                 raise DbtFailed(told.read_text("utf-8") if told.exists() else "dbt ended without saying why")
-        if self.is_made() and (child := _under_way.pop(self.folder, None)):
-            child.wait()
+        if self.is_made():
+            _under_way.pop(self.folder, None)  # it ends by itself
         return path
 
     def nodes(self, lake: Path, ledger: Path) -> list[Node]:
@@ -226,6 +226,7 @@ def compile_project(folder: Path) -> None:
         dbt.run("docs", "generate", "--static", "--no-compile", manifest=manifest)
         keep(CATALOG, dbt.written("static_index.html"))
     for old in sorted(folder.parent.glob(f"*/{CATALOG}"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        (old.parent / CATALOG).unlink(missing_ok=True)  # first: what has lost another file has not been made
         shutil.rmtree(old.parent, ignore_errors=True)
 
 

@@ -224,6 +224,7 @@ def ingest(
     if share is None:
         lake.compact()
         lake.freeze()
+    pa.default_memory_pool().release_unused()  # to the machine: what builds the marts has a store of its own
     result.seconds = time.monotonic() - started
     return result
 

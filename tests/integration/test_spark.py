@@ -278,7 +278,7 @@ def test_capital_letters_are_the_same_of_every_letter_of_living_scripts(tmp_path
 
 # --- a server of its own
 
-PART_OF = ("stg_lab_results", "int_completed_dates", "files")
+PART_OF = ("stg_lab_results", "fct_visit", "files")
 PART = """
 import json, sys
 from pathlib import Path
