@@ -211,7 +211,10 @@ class _Message:
     def opened(cls, raw: list[bytes], number: int, source: "Source | None") -> "_Message":
         place = [("(message)", str(number))]
         results = sum(segment[:3] == b"OBX" for segment in raw)
-        separator, character_set = raw[0][3:4].decode("latin-1"), _character_set(raw[0])
+        no_separators = f"message {number}: MSH-2 names no separators (MSH|^~\\&|): have it sent again, whole"
+        if not (separator := raw[0][3:4].decode("latin-1")):
+            return cls(number, [], results, fault=no_separators, source=place)
+        character_set = _character_set(raw[0])
         encoding = _CHARACTER_SETS.get(character_set, "ascii") if character_set or source is None else source.encoding
         try:
             text = b"\r".join(raw).decode(encoding)
@@ -225,7 +228,7 @@ class _Message:
         msh = segments[0]
         marks = _field(msh, 1).replace("\\\\", "\\")[:4]  # doubled by a sender that escapes its own text
         if len(marks) < 2 or len(set(marks)) < len(marks):
-            return cls(number, [], results, fault=f"message {number}: MSH-2 names no separators", source=place)
+            return cls(number, [], results, fault=no_separators, source=place)
         message = cls(number, segments, results, *(marks + "^~\\&"[len(marks) :]), source=place)
         message.authority = source.subject_authority if source else None
         parts = _field(msh, 8).split(message.component)

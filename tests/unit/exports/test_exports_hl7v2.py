@@ -209,6 +209,13 @@ def test_other_separators_are_those_of_msh(rows):
     assert brief(rows(text, LAB)[0]) == PLAIN
 
 
+@pytest.mark.parametrize("header", ["MSH", "MSH|", "MSH|^", "MSH|^^\\&|LIS"])
+def test_a_header_without_separators_sets_its_message_aside_alone(rows, header):
+    first, second = rows(f"{oru()}{header}\r", LAB)
+    assert brief(first) == PLAIN
+    assert second["_misread"] == "message 2: MSH-2 names no separators (MSH|^~\\&|): have it sent again, whole"
+
+
 def test_a_field_with_line_breaks_stays_one_field(rows):
     [row] = rows(oru("\n", type="TX", value="first\nNOTE, second"), LAB)
     assert row["value"] == "(narrative text, not kept)" and row["result_status"] == "F"
