@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import NoReturn
@@ -410,7 +411,8 @@ class _shown_progress:
             self._status.update(text)
         elif (stage := text.partition(":")[0]) != self._stage:
             self._stage = stage
-            click.echo(f"{stage} ...", err=True)
+            with suppress(OSError):  # that nobody listens any more breaks nothing off
+                click.echo(f"{stage} ...", err=True)
 
     def __exit__(self, *exception) -> None:
         progress.listen(None)

@@ -78,8 +78,8 @@ def cut(settings: Settings, study: Study, on: date, received_from: str | None = 
             source declares one, for studies that were loaded afterwards.
 
     Raises:
-        UserError: a test of the data failed (nothing is written), the day was frozen by another rule, or it cannot be
-            built again to the same tables.
+        UserError: a test of the data failed or nothing had been received by the day (nothing is written), the day was
+            frozen by another rule, or it cannot be built again to the same tables.
     """
     if received_from not in (None, *RECEIVED_FROM):
         raise UserError(f"cut: received_from {received_from!r} is none of: {', '.join(RECEIVED_FROM)}")
@@ -199,6 +199,12 @@ def _build(settings: Settings, study: Study, rule: _Rule) -> tuple[Path, dict]:
         raise UserError(f"cut: nothing was written: {failed[0].unique_id.split('.')[2]}: {failed[0].message.strip()}")
     with connect(dbt.database, read_only=True) as connection:
         files = _files(connection)
+    if not files:
+        raise UserError(
+            f"cut: nothing was written: by {rule.on} nothing had been received ({rule.received_from})."
+            " For a study that was loaded afterwards: --received-from filename goes by the dates in the names of files"
+            " (exported_on of a source in study.yaml)."
+        )
     data_hash = hashlib.sha256(json.dumps([files, rule.variables(study)], sort_keys=True).encode()).hexdigest()
     build = Build(data_hash, study.study_hash, code_version(), parameters_of(study))
     build_metrics(study, build, dbt.database)

@@ -1,10 +1,15 @@
 """The commands as a user types them: exit codes, one-line errors, formats."""
 
 import json
+import os
+import sys
+from contextlib import suppress
 
 import duckdb
 import pytest
 
+from orchestration import progress
+from orchestration.cli import _shown_progress
 from orchestration.simulate import write_study
 from tests.conftest import Home, make_home
 
@@ -30,6 +35,18 @@ def test_run_ends_with_the_headline_numbers_and_where_to_look(published):
         "efficacy.html",
     ):
         assert word in done.stdout
+
+
+def test_a_run_goes_on_when_nobody_reads_its_messages_any_more(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stderr", gone)
+    with _shown_progress():
+        progress.tell("reading files")
+        progress.tell("building the marts")
+    with suppress(BrokenPipeError):
+        gone.close()
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,13 @@ def test_a_frozen_day_is_not_frozen_by_another_rule(frozen, home):
         freeze(home, CUT, "filename")
 
 
+def test_a_day_by_which_nothing_had_come_is_not_frozen(frozen, home):
+    before = sorted(home.settings.cuts.iterdir())
+    with pytest.raises(UserError, match=r"by 2020-01-01 nothing had been received \(ledger\)\. .*--received-from filename"):
+        freeze(home, "2020-01-01")
+    assert sorted(home.settings.cuts.iterdir()) == before
+
+
 def test_when_a_file_came_is_told_by_the_ledger_or_by_its_name(tmp_path, monkeypatch):
     """By the ledger the day ends at midnight of the study: 23:00 UTC on the last of June is July in Berlin."""
     home = make_home(tmp_path)
