@@ -302,8 +302,7 @@ def proportional_hazards_test(
     freedom = np.array([1] * len(covariates) + [len(covariates)])
     chi2 = np.full(len(terms), NAN)
     if not fit.caveat:
-        residuals, variances, _ = _moments(sample, fit.beta)
-        chi2 = _score_test(residuals, variances, _time_function(sample, transform))
+        chi2 = _score_test(_Moments.of(sample, fit.beta), _time_function(sample, transform))
     return pd.DataFrame({"term": terms, "chi2": chi2, "degrees_of_freedom": freedom, "p_value": chdtrc(freedom, chi2)})
 
 
@@ -415,17 +414,21 @@ class _RiskSets:
         before = None if sample.start is None else np.searchsorted(times, sample.start, side="right")
         return cls(len(times), sample.event, until, before, tie, rank / size[tie])
 
-    def sums(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Of each of the ``rows`` (k, n) the sum over those at risk at each death (k, d)."""
-        return np.array([self._sum(values) for values in rows])
-
-    def _sum(self, values: np.ndarray) -> np.ndarray:
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Of ``values`` (n,) the sum over those at risk at each death (d,)."""
         left = np.bincount(self.until, values, self.times + 1)
         if self.before is not None:
             left = left - np.bincount(self.before, values, self.times + 1)
         at_risk = left[::-1].cumsum()[::-1][1:]
         together = np.bincount(self.tie, values[self.event], self.times)
         return at_risk[self.tie] - self.share * together[self.tie]
+
+    def exposure(self, values: np.ndarray) -> np.ndarray:
+        """Of ``values`` (d,) the sum over the deaths at which each row is at risk (n,): the transpose of ``sums``."""
+        passed = np.concatenate([[0.0], np.bincount(self.tie, values, self.times).cumsum()])
+        found = passed[self.until] - (0 if self.before is None else passed[self.before])
+        found[self.event] -= np.bincount(self.tie, self.share * values, self.times)[self.tie]
+        return found
 
 
 @dataclass(frozen=True)
@@ -507,12 +510,12 @@ def _maximum(sample: _Sample, beta: np.ndarray) -> _Maximum | None:
 
 def _likelihood(sample: _Sample, beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Efron's log partial likelihood, its gradient (p,) and its information (p, p), summed over the strata."""
-    sums = None
-    for part in sample.strata:
-        residuals, variances, contributions = _moments(part, beta)
-        mine = (contributions.sum(), residuals.sum(axis=0), _matrix(variances.sum(axis=0)))
-        sums = mine if sums is None else tuple(one + other for one, other in zip(sums, mine))
-    return float(sums[0]), sums[1], sums[2]
+    parts = [_Moments.of(part, beta) for part in sample.strata]
+    return (
+        float(sum(part.contributions.sum() for part in parts)),
+        sum(part.residuals.sum(axis=0) for part in parts),
+        sum(part.information() for part in parts),
+    )
 
 
 def _result(sample: _Sample, fit: _Fit, covariates: list[str], level: float) -> pd.DataFrame:
@@ -544,11 +547,11 @@ def _result(sample: _Sample, fit: _Fit, covariates: list[str], level: float) -> 
     return result
 
 
-def _score_test(residuals: np.ndarray, variances: np.ndarray, g: np.ndarray) -> np.ndarray:
+def _score_test(moments: "_Moments", g: np.ndarray) -> np.ndarray:
     """Chi-square for each covariate times g, and for all of them together, at the fitted coefficients."""
-    p = residuals.shape[1]
-    score = np.concatenate([np.zeros(p), g @ residuals])  # the first half is 0 at the maximum
-    blocks = [_matrix(weight @ variances) for weight in (np.ones_like(g), g, g**2)]
+    p = moments.mean.shape[1]
+    score = np.concatenate([np.zeros(p), g @ moments.residuals])  # the first half is 0 at the maximum
+    blocks = [moments.information(weight) for weight in (1.0, g, g**2)]
     information = np.block([[blocks[0], blocks[1]], [blocks[1], blocks[2]]])
     chi2 = []
     for tested in [[j] for j in range(p)] + [list(range(p))]:
@@ -560,27 +563,37 @@ def _score_test(residuals: np.ndarray, variances: np.ndarray, g: np.ndarray) -> 
     return np.array(chi2)
 
 
-def _moments(sample: _Sample, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each death its residual (d, p), the variances and covariances of the covariates among those at risk with it
-    (d, p (p + 1) / 2; see `_matrix`), and what it adds to the log likelihood (d,).
-    """
-    eta = sample.x @ beta
-    eta = eta - eta.max(initial=-np.inf)
-    weight = np.exp(eta)
-    one, other = np.triu_indices(len(beta))
-    weighted = sample.x.T * weight
-    sums = sample.risk_sets.sums([weight, *weighted, *weighted[one] * sample.x.T[other]])
-    total, mean, square = sums[0], sums[1 : 1 + len(beta)] / sums[0], sums[1 + len(beta) :] / sums[0]
-    residuals = sample.x[sample.event] - mean.T
-    return residuals, (square - mean[one] * mean[other]).T, eta[sample.event] - np.log(total)
+@dataclass(frozen=True)
+class _Moments:
+    """What the partial likelihood of a stratum is made of at given coefficients."""
 
+    sample: _Sample
+    weight: np.ndarray  # (n,) hazard of each row
+    total: np.ndarray  # (d,) hazard of all at risk at each death
+    mean: np.ndarray  # (d, p) of the covariates at risk at each death, weighted by hazard
+    contributions: np.ndarray  # (d,) what each death adds to the log likelihood
 
-def _matrix(values: np.ndarray) -> np.ndarray:
-    """A symmetric matrix (p, p) from its upper triangle (p (p + 1) / 2,), row by row."""
-    p = int((np.sqrt(8 * len(values) + 1) - 1) / 2)
-    matrix, (one, other) = np.empty((p, p)), np.triu_indices(p)
-    matrix[one, other] = matrix[other, one] = values
-    return matrix
+    @classmethod
+    def of(cls, sample: _Sample, beta: np.ndarray) -> "_Moments":
+        eta = sample.x @ beta
+        eta = eta - eta.max(initial=-np.inf)
+        weight = np.exp(eta)
+        total = sample.risk_sets.sums(weight)
+        mean = np.column_stack([sample.risk_sets.sums(weight * column) for column in sample.x.T]) / total[:, None]
+        return cls(sample, weight, total, mean, eta[sample.event] - np.log(total))
+
+    @cached_property
+    def residuals(self) -> np.ndarray:
+        """Of each death (d, p)."""
+        return self.sample.x[self.sample.event] - self.mean
+
+    def information(self, g: np.ndarray | float = 1.0) -> np.ndarray:
+        """Sum over the deaths of g (d,) times the covariance of the covariates among those at risk (p, p).
+
+        Products of covariates are summed over rows, not over the rows at each death: a matrix product does it.
+        """
+        x, of_row = self.sample.x, self.weight * self.sample.risk_sets.exposure(g / self.total)
+        return (x.T * of_row) @ x - (self.mean.T * g) @ self.mean
 
 
 def _time_function(sample: _Sample, transform: str) -> np.ndarray:
