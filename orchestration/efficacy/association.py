@@ -1,6 +1,6 @@
 """How two measurements go together: ROC, rank correlation, concordance, logistic odds. Hazards are in survival."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -125,11 +125,6 @@ def linear_predictor(x: np.ndarray, coef: np.ndarray) -> np.ndarray:
     return (x * coef).sum(axis=1)
 
 
-def c_index(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
-    """Harrell's C alone, of checked arguments; NaN without a comparable pair."""
-    return float(_c_indices(time, event, risk, np.ones((len(time), 1)))[0])
-
-
 def concordance(
     time: ArrayLike, event: ArrayLike, risk: ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -149,46 +144,61 @@ def concordance(
     event = inputs.indicator("event", event, length=len(time))
     risk = inputs.numbers("risk", risk, length=len(time))
     n = len(time)
-    estimate = c_index(time, event, risk)
-    if np.isnan(estimate):
+    if not event.any():
         return NAN, NAN, NAN
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    resampled = _c_indices(time, event, risk, draws.T.astype(float))
-    return estimate, *(float(limit) for limit in np.nanquantile(resampled, [tail, 1 - tail]))
+    estimate, *resampled = c_indices(time, event, risk, [np.ones(n, dtype=int), *draws])
+    if np.isnan(estimate):
+        return NAN, NAN, NAN
+    return float(estimate), *(float(limit) for limit in np.nanquantile(resampled, [tail, 1 - tail]))
 
 
-def _c_indices(time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Harrell's C for each column of weights (n, b), which say how often a subject is there. Counts are exact.
+def c_indices(time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: Iterable[np.ndarray]) -> np.ndarray:
+    """Harrell's C alone, of checked arguments, for each of the weights (n,); NaN without a comparable pair.
 
-    lifelines would go through the subjects one by one, for each resample anew: minutes for some ten thousands.
+    Weights are whole numbers: how often a subject is there. lifelines would go through the subjects one by one, for
+    each resample anew: minutes for some ten thousands.
     """
     length = 2 * np.unique(time, return_inverse=True)[1] + ~event
-    place = np.unique(risk, return_inverse=True)[1]
-    died = weights[event]
-    by_length = np.argsort(length)
-    sums = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[by_length], axis=0)])
-    longer = sums[-1] - sums[np.searchsorted(length[by_length], length[event], side="right")]
-    with np.errstate(invalid="ignore"):
-        return (died * _longer_at_less(length, place, weights)[event]).sum(axis=0) / (died * longer).sum(axis=0)
+    comparisons = list(_comparisons(length, np.unique(risk, return_inverse=True)[1], event))
+    found = []
+    for weight in weights:
+        concordant = comparable = 0  # twice the pairs, for equal risks count one half; sums of integers are exact
+        for longer, shorter, first, less, at_most, last in comparisons:
+            sums = np.concatenate([[0], weight[longer].cumsum()])
+            concordant += (weight[shorter] * (sums[less] + sums[at_most] - 2 * sums[first])).sum()
+            comparable += (weight[shorter] * (sums[last] - sums[first])).sum()
+        found.append(concordant / (2 * comparable) if comparable else NAN)
+    return np.array(found)
 
 
-def _longer_at_less(length: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of each row the weights of the rows with a greater length and a smaller place, of an equal place half (n, b).
+def _comparisons(length: np.ndarray, place: np.ndarray, event: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """All pairs of an event and a greater length, in a few sorted lists.
 
-    Two numbers differ first in one bit, which the greater one has: so for each bit the rows that have it are summed up
-    in the order of their place, among those that agree in all bits above.
+    Two numbers differ first in one bit, which the greater one has: so for each bit the rows that have it are listed in
+    the order of their place, block by block of those that agree in all bits above.
+
+    Yields:
+        The list; events without the bit; for each of these where in the list its block begins, where its own place
+        does, where that ends, and where the block ends.
     """
-    found, places = np.zeros_like(weights), place.max(initial=0) + 1
+    by_place = np.argsort(place)
+    narrow = length.astype(np.min_scalar_type(length.max(initial=0)))[by_place]  # 16 bits are sorted in no time
     for bit in range(int(length.max(initial=0)).bit_length()):
-        above = (length >> bit + 1) * places
-        has = (length >> bit & 1).astype(bool)
-        order = np.flatnonzero(has)[np.argsort((above + place)[has])]
-        sums = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[order], axis=0)])
-        ordered, asked = (above + place)[order], (above + place)[~has]
-        begin = np.searchsorted(ordered, above[~has])
-        less, at_most = (np.searchsorted(ordered, asked, side=side) for side in ("left", "right"))
-        found[~has] += (sums[less] + sums[at_most]) / 2 - sums[begin]
-    return found
+        order = by_place[np.argsort(narrow >> bit >> 1, kind="stable")]
+        has = (length[order] >> bit & 1).astype(bool)
+        is_block = np.diff(length[order] >> bit >> 1, prepend=-1) != 0
+        is_place = is_block | (np.diff(place[order], prepend=-1) != 0)
+        asked = np.flatnonzero(~has & event[order])
+        listed = np.concatenate([[0], has.cumsum()])
+        (first, last), (less, at_most) = (_limits(begins, asked, listed) for begins in (is_block, is_place))
+        yield order[has], order[asked], first, less, at_most, last
+
+
+def _limits(begins: np.ndarray, asked: np.ndarray, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the part of each row asked begins in the list, and where it ends."""
+    limits, part = listed[np.append(np.flatnonzero(begins), len(begins))], begins.cumsum()[asked]
+    return limits[part - 1], limits[part]
 
 
 def logistic(frame: pd.DataFrame, outcome: str, covariates: Sequence[str], level: float = 0.95) -> pd.DataFrame:
