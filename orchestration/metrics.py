@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestration.lake import Lake
 from orchestration.parameters import parameters_of
-from orchestration.publication import GRAIN, Build, code_version
+from orchestration.publication import Build, code_version
 from orchestration.settings import Settings
 from orchestration.study import Study
 from orchestration.warehouse import connect, quoted
@@ -89,11 +89,15 @@ def build_metrics(study: Study, build: Build, database: Path) -> tuple[dict[str,
     Returns:
         rows by table, and the seconds it took.
     """
+    from orchestration.efficacy.cohort import MARTS
     from orchestration.efficacy.metrics import compute
 
     began = time.perf_counter()
     with connect(database, read_only=False) as connection:
-        marts = {mart: connection.execute(f"select * from marts.{mart} order by all").df() for mart in GRAIN}
+        marts = {
+            mart: connection.execute(f"select {', '.join(columns)} from marts.{mart} order by all").df()
+            for mart, columns in MARTS.items()
+        }
         frames = compute(marts, study, build.build_id)
         connection.execute("create schema if not exists metrics")
         for name, table in METRICS.items():

@@ -70,18 +70,18 @@ def youden(score: ArrayLike, label: ArrayLike, resamples: int = 200, seed: int =
     cuts, first = np.unique(score[order], return_index=True)
 
     def indices(weights: np.ndarray) -> np.ndarray:
-        """(b, cuts): Youden's index of each cut, for each row of weights (b, n) of the ordered subjects."""
+        """Youden's index of each cut, for weights (n,) of the ordered subjects."""
         shares = []
         for group in (label[order], ~label[order]):
-            counts = np.add.reduceat(weights * group, first, axis=1)
-            at_or_above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
+            at_or_above = np.add.reduceat(weights * group, first)[::-1].cumsum()[::-1]
             with np.errstate(invalid="ignore"):
-                shares.append(at_or_above / at_or_above[:, :1])
+                shares.append(at_or_above / at_or_above[0])
         return np.round(shares[0] - shares[1], 12)  # or rounding would decide between equally good cuts
 
-    own = indices(np.ones((1, n)))[0]
+    own = indices(np.ones(n, dtype=int))
     best = int(own.argmax())
-    draws = indices(np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples))
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    draws = np.array([indices(weights) for weights in draws])
     draws = draws[~np.isnan(draws).any(axis=1)]  # a sample without cases or without controls
     if not len(draws):
         return float(cuts[best]), float(own[best]), NAN

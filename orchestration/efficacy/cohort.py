@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from orchestration.efficacy import landmark
 from orchestration.study import Study
 
 DAYS_PER_MONTH = 30.4375
@@ -13,13 +14,12 @@ STRATIFICATION = {"ihc_score": "IHC", "hormone_receptor_status": "hormone recept
 """What stratified tests are stratified by: column of dim_subject -> its name."""
 
 _FLAGS = ("in_treated", "in_efficacy", "in_response_evaluable")
-_NEEDED = {
+MARTS = {
     "dim_subject": (
         "subject_id",
         *_FLAGS,
         "first_dose_on",
         "new_therapy_on",
-        "last_alive_on",
         "ihc_score",
         "hormone_receptor_status",
         "site_id",
@@ -32,7 +32,6 @@ _NEEDED = {
         "analysis_visit_name",
         "is_visit_value",
         "analysed_value_ng_ml",
-        "assay",
         "is_baseline",
         "baseline_ng_ml",
         "pct_change",
@@ -71,6 +70,7 @@ _NEEDED = {
     ),
     "fct_time_to_event": ("subject_id", "evaluator", "endpoint", "start_on", "duration_days", "is_event"),
 }
+"""What the statistics read: mart -> columns."""
 
 
 class Cohort:
@@ -85,8 +85,9 @@ class Cohort:
 
     def __init__(self, marts: dict[str, pd.DataFrame], study: Study):
         self.study = study
-        self._marts = {name: _mart(marts, name, columns) for name, columns in _NEEDED.items()}
+        self._marts = {name: _mart(marts, name, columns) for name, columns in MARTS.items()}
         self._times: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._last_changes: dict[int, pd.DataFrame] = {}
 
     @cached_property
     def subjects(self) -> pd.DataFrame:
@@ -142,6 +143,13 @@ class Cohort:
         rows = self.samples[(self.samples["study_day"] > 1) & self.samples["log2_ratio"].notna()]
         until = pd.concat([self.progression_day, self.subjects["new_therapy_day"]], axis=1).min(axis=1)
         return rows[~(rows["study_day"] >= rows["subject_id"].map(until))]
+
+    def last_changes(self, landmark_day: int) -> pd.DataFrame:
+        """Each subject's last of the changes by a landmark, if it is not too old by then."""
+        if landmark_day not in self._last_changes:
+            max_age_days = self.study.analysis.landmark_max_age_days
+            self._last_changes[landmark_day] = landmark.last_before(self.changes, landmark_day, max_age_days)
+        return self._last_changes[landmark_day]
 
     @cached_property
     def samples_in_time(self) -> pd.DataFrame:

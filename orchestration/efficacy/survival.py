@@ -330,7 +330,7 @@ def refit(
 
 
 def _refit(sample: "_Sample", rows: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    found = _maximum(replace(sample, x=sample.x[rows], stop=sample.stop[rows], event=sample.event[rows]), beta)
+    found = _maximum(replace(sample, x=sample.x[:, rows], stop=sample.stop[rows], event=sample.event[rows]), beta)
     return found.beta if found is not None and found.is_inner else np.full(len(beta), NAN)
 
 
@@ -338,7 +338,7 @@ def _refit(sample: "_Sample", rows: np.ndarray, beta: np.ndarray) -> np.ndarray:
 class _Sample:
     """The rows that count, checked: covariates centred and scaled to SD 1, so that no unit can harm the fit."""
 
-    x: np.ndarray  # (n, p)
+    x: np.ndarray  # (p, n)
     scale: np.ndarray  # (p,), 0 where a covariate does not vary
     stop: np.ndarray
     event: np.ndarray
@@ -353,21 +353,21 @@ class _Sample:
         strata = [strata] if isinstance(strata, str) else list(strata or [])
         inputs.columns(frame, stop=stop, event=event, covariates=covariates, start=start, strata=strata)
         columns = [inputs.numbers(f"covariates ({name})", frame[name], missing=True) for name in covariates]
-        x = np.column_stack(columns)
+        x = np.array(columns)
         times, died, entry = _observed(
             frame[stop],
             frame[event],
             None if start is None else frame[start],
             (f"stop ({stop})", f"event ({event})", f"start ({start})"),
         )
-        complete = ~np.isnan(x).any(axis=1) & frame[strata].notna().all(axis=1).to_numpy()
-        x, times, died = x[complete], times[complete], died[complete]
+        complete = ~np.isnan(x).any(axis=0) & frame[strata].notna().all(axis=1).to_numpy()
+        x, times, died = x[:, complete], times[complete], died[complete]
         entry = None if entry is None else entry[complete]
         group = frame.loc[complete, strata].groupby(strata).ngroup().to_numpy() if strata else None
-        x = x - (x.mean(axis=0) if len(x) else 0)
-        scale = np.sqrt((x**2).mean(axis=0)) if len(x) else np.zeros(x.shape[1])
-        scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0), 1e-300), scale, 0)
-        return cls(x / np.where(scale > 0, scale, 1), scale, times, died, entry, group, int((~complete).sum()))
+        x = x - (x.mean(axis=1, keepdims=True) if len(times) else 0)
+        scale = np.sqrt((x**2).mean(axis=1)) if len(times) else np.zeros(len(x))
+        scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=1, initial=0), 1e-300), scale, 0)
+        return cls(x / np.where(scale > 0, scale, 1)[:, None], scale, times, died, entry, group, int((~complete).sum()))
 
     @cached_property
     def strata(self) -> "list[_Sample]":
@@ -377,7 +377,7 @@ class _Sample:
         return [
             replace(
                 self,
-                x=self.x[mine],
+                x=self.x[:, mine],
                 stop=self.stop[mine],
                 event=self.event[mine],
                 start=None if self.start is None else self.start[mine],
@@ -442,12 +442,12 @@ class _Fit:
 
 def _fit(sample: _Sample) -> _Fit:
     """The maximum of Efron's partial likelihood, or why there is none."""
-    unknown = np.full(sample.x.shape[1], NAN)
+    unknown = np.full(len(sample.x), NAN)
     if not sample.event.any():
-        return _Fit(unknown, unknown, NAN, NAN, "no events" if len(sample.x) else "no subjects")
+        return _Fit(unknown, unknown, NAN, NAN, "no events" if len(sample.stop) else "no subjects")
     if (sample.scale == 0).any():
         return _Fit(unknown, unknown, NAN, NAN, "a covariate is constant")
-    found = _maximum(sample, np.zeros(sample.x.shape[1]))
+    found = _maximum(sample, np.zeros(len(sample.x)))
     if found is None:
         why = "no maximum of the likelihood: covariates constant or collinear among those at risk"
         return _Fit(unknown, unknown, NAN, NAN, why)
@@ -513,7 +513,7 @@ def _likelihood(sample: _Sample, beta: np.ndarray) -> tuple[float, np.ndarray, n
     parts = [_Moments.of(part, beta) for part in sample.strata]
     return (
         float(sum(part.contributions.sum() for part in parts)),
-        sum(part.residuals.sum(axis=0) for part in parts),
+        sum(part.residuals.sum(axis=1) for part in parts),
         sum(part.information() for part in parts),
     )
 
@@ -537,7 +537,7 @@ def _result(sample: _Sample, fit: _Fit, covariates: list[str], level: float) -> 
         }
     ).replace(np.inf, NAN)
     result.attrs = {
-        "n": len(sample.x),
+        "n": len(sample.stop),
         "events": int(sample.event.sum()),
         "excluded": sample.excluded,
         "log_likelihood": fit.log_likelihood,
@@ -549,8 +549,8 @@ def _result(sample: _Sample, fit: _Fit, covariates: list[str], level: float) -> 
 
 def _score_test(moments: "_Moments", g: np.ndarray) -> np.ndarray:
     """Chi-square for each covariate times g, and for all of them together, at the fitted coefficients."""
-    p = moments.mean.shape[1]
-    score = np.concatenate([np.zeros(p), g @ moments.residuals])  # the first half is 0 at the maximum
+    p = len(moments.mean)
+    score = np.concatenate([np.zeros(p), moments.residuals @ g])  # the first half is 0 at the maximum
     blocks = [moments.information(weight) for weight in (1.0, g, g**2)]
     information = np.block([[blocks[0], blocks[1]], [blocks[1], blocks[2]]])
     chi2 = []
@@ -570,22 +570,22 @@ class _Moments:
     sample: _Sample
     weight: np.ndarray  # (n,) hazard of each row
     total: np.ndarray  # (d,) hazard of all at risk at each death
-    mean: np.ndarray  # (d, p) of the covariates at risk at each death, weighted by hazard
+    mean: np.ndarray  # (p, d) of the covariates at risk at each death, weighted by hazard
     contributions: np.ndarray  # (d,) what each death adds to the log likelihood
 
     @classmethod
     def of(cls, sample: _Sample, beta: np.ndarray) -> "_Moments":
-        eta = sample.x @ beta
+        eta = beta @ sample.x
         eta = eta - eta.max(initial=-np.inf)
         weight = np.exp(eta)
         total = sample.risk_sets.sums(weight)
-        mean = np.column_stack([sample.risk_sets.sums(weight * column) for column in sample.x.T]) / total[:, None]
+        mean = np.array([sample.risk_sets.sums(weight * values) for values in sample.x]) / total
         return cls(sample, weight, total, mean, eta[sample.event] - np.log(total))
 
     @cached_property
     def residuals(self) -> np.ndarray:
-        """Of each death (d, p)."""
-        return self.sample.x[self.sample.event] - self.mean
+        """Of each death (p, d)."""
+        return self.sample.x[:, self.sample.event] - self.mean
 
     def information(self, g: np.ndarray | float = 1.0) -> np.ndarray:
         """Sum over the deaths of g (d,) times the covariance of the covariates among those at risk (p, p).
@@ -593,7 +593,7 @@ class _Moments:
         Products of covariates are summed over rows, not over the rows at each death: a matrix product does it.
         """
         x, of_row = self.sample.x, self.weight * self.sample.risk_sets.exposure(g / self.total)
-        return (x.T * of_row) @ x - (self.mean.T * g) @ self.mean
+        return (x * of_row) @ x.T - (self.mean * g) @ self.mean.T
 
 
 def _time_function(sample: _Sample, transform: str) -> np.ndarray:

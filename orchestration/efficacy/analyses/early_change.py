@@ -74,8 +74,10 @@ def at_landmark(
         times = times[~times.index.isin(without)]
     times = times.assign(end_day=times["end_day"].clip(lower=0))
     at_risk = landmark.at(times, "end_day", "is_event", day)
-    known = book.cohort.changes if changes is None else changes
-    marker = landmark.last_before(known, day, rules.landmark_max_age_days)
+    if changes is None:
+        marker = book.cohort.last_changes(day)
+    else:
+        marker = landmark.last_before(changes, day, rules.landmark_max_age_days)
     frame = at_risk.drop(columns="duration_days").rename(columns={"end_day": "duration_days"})
     frame = frame.join(marker[[*MARKER, "change_category", *book.cuts]]).dropna(subset=MARKER)
     frame = frame.assign(has_fallen=frame["change_category"].eq(book.fall.upper()).astype(float))
@@ -118,7 +120,7 @@ def patient_flow(book: Book) -> None:
     rules, cohort = book.study.analysis, book.cohort
     week, population = rules.primary_week, book.population
     day, times = rules.landmark_day(week), cohort.times("PFS", population)
-    marker = landmark.last_before(cohort.changes, day, rules.landmark_max_age_days)
+    marker = cohort.last_changes(day)
     with_baseline = times[times.index.isin(cohort.log2_baseline.index)]
     with_change = with_baseline[with_baseline.index.isin(marker.index)]
     in_primary = at_landmark(book, week).frame
@@ -386,9 +388,8 @@ def _with_flag(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def early_changes(book: Book) -> tuple[pd.DataFrame, str]:
     """Best responses of the members with a change by the primary landmark, and how many have none, in words."""
-    rules = book.study.analysis
-    day = rules.landmark_day(rules.primary_week)
-    marker = landmark.last_before(book.cohort.changes, day, rules.landmark_max_age_days)
+    day = book.study.analysis.landmark_day(book.study.analysis.primary_week)
+    marker = book.cohort.last_changes(day)
     best = book.cohort.best_responses(book.population)
     frame = best.join(marker[[*MARKER, "change_category", *book.cuts]]).dropna(subset=MARKER)
     frame = frame.assign(has_fallen=frame["change_category"].eq(book.fall.upper()))

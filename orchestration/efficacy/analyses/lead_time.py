@@ -3,6 +3,7 @@
 Which samples rise, which rise is confirmed and which samples are in time stands in ``fct_her2_delta``.
 """
 
+import numpy as np
 import pandas as pd
 
 from orchestration.efficacy import kinetics, rates
@@ -28,15 +29,11 @@ def lead_time(book: Book) -> None:
     )
     nothing = [] if len(known) else ["no confirmed rise before or at progression"]
     write("median_days", float(known.median()) if len(known) else NAN, caveat=nothing)
-    draws = cohort.samples_in_time.groupby("subject_id")["study_day"]
+    draws = cohort.samples_in_time[cohort.samples_in_time["subject_id"].isin(known.index)]
+    draws = draws.groupby("subject_id")["study_day"].agg(list).reindex(known.index)
+    scans = zip(cohort.last_free_day.reindex(known.index), progressed.reindex(known.index))
     expected = pd.Series(
-        {
-            subject: kinetics.lead_by_schedule(
-                cohort.last_free_day[subject], progressed[subject], draws.get_group(subject).to_numpy()
-            )
-            for subject in known.index
-        },
-        dtype=float,
+        [kinetics.lead_by_schedule(*days, np.array(drawn)) for days, drawn in zip(scans, draws)], dtype=float
     )
     write(
         "schedule_median_days",

@@ -71,7 +71,7 @@ def write_logrank(
     is_enough, caveats = book.judge(int(frame["is_event"].sum()), 1, "events")
     statistic, p = "stratified_logrank_p" if strata else "logrank_p", NAN
     if is_enough:
-        within = frame[strata].astype(str).agg(" / ".join, axis=1) if strata else None
+        within = frame.groupby(strata).ngroup() if strata else None
         entry = frame[start] if start else None
         _, _, p = survival.logrank(frame[stop], frame["is_event"], frame[group], strata=within, entry=entry)
         caveats = caveats + if_nan(p, "both groups and an event")

@@ -25,16 +25,17 @@ def changes_by_visit(book: Book) -> None:
 def _means(book: Book, analysis: str, statistic: str, column: str, nothing: str) -> None:
     responders = book.cohort.best_responses(book.population)["is_confirmed_responder"]
     rows = book.cohort.visit_values.assign(ratio=lambda values: 2 ** values["log2_ratio"]).dropna(subset=column)
-    rows = rows[rows["subject_id"].isin(responders.index)]
+    rows = rows.loc[rows["subject_id"].isin(responders.index), ["subject_id", "visit_name", "study_day", column]]
+    rows = rows.assign(responded=rows["subject_id"].map(responders).astype(bool))
     if rows.empty:
         book.about(analysis, "sHER2", n=0, events=0)(statistic, caveat=[nothing])
     for visit, mine in _by_visit(rows):
-        responded = mine["subject_id"].map(responders)
+        responded = mine["responded"]
         parts = ((ALL, mine), ("confirmed response", mine[responded]), ("no confirmed response", mine[~responded]))
         for stratum, part in parts:
             if len(part):
                 estimate, *limits = kinetics.geometric_mean(part[column].to_numpy(), book.level)
-                events = int(part["subject_id"].map(responders).sum())
+                events = int(part["responded"].sum())
                 write = book.about(analysis, "sHER2", stratum=stratum, term=visit, n=len(part), events=events)
                 method = "geometric mean, t CI of the logs"
                 write(statistic, estimate, tuple(limits), note=_BY_RESPONSE, method=method)
@@ -48,13 +49,13 @@ def categories_by_visit(book: Book) -> None:
     flags = {category.lower(): rows["change_category"].eq(category) for category in book.categories}
     flags |= {term: rows[column].astype("boolean") for column, term in book.cuts.items()}
     for term, flag in flags.items():
-        found = rows.assign(flag=flag).dropna(subset="flag")
+        found = rows[["visit_name", "study_day"]].assign(flag=flag).dropna(subset="flag")
         if found.empty:
             write = book.about("change category", "sHER2", stratum=term, n=0, events=0)
             write("share", caveat=["no usable serum HER2 change at a visit"])
         for visit, part in _by_visit(found):
             _share(book, term, visit, part["flag"].astype(bool), "of those with a change at the visit")
-    changed = book.cohort.changes.query("subject_id in @members")
+    changed = book.cohort.changes[book.cohort.changes["subject_id"].isin(members)]
     _share(
         book,
         "confirmed progression",
@@ -78,8 +79,9 @@ def _share(book: Book, stratum: str, term: str, reached: pd.Series, of: str) -> 
 
 def _by_visit(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Visits in the order of their days."""
-    for visit in rows.groupby("visit_name")["study_day"].median().sort_values(kind="stable").index:
-        yield visit, rows[rows["visit_name"] == visit]
+    visits = rows.groupby("visit_name")
+    for visit in visits["study_day"].median().sort_values(kind="stable").index:
+        yield visit, visits.get_group(visit)
 
 
 def slopes_by_response(book: Book) -> None:
