@@ -53,7 +53,7 @@ def last_before(samples: pd.DataFrame, landmark_day: int, max_age_days: int) -> 
     """
     inputs.columns(samples, samples=["subject_id", "study_day", "sample_id"])
     early = samples[(samples["study_day"] > 1) & (samples["study_day"] <= landmark_day)]
-    last = early[early["study_day"] == early.groupby("subject_id")["study_day"].transform("max")]  # few: cheap to sort
-    last = last.sort_values(["subject_id", "sample_id"]).drop_duplicates("subject_id", keep="last")
-    last = last.set_index("subject_id")
+    latest = early.groupby("subject_id", sort=False)["study_day"].transform("max")
+    last = early[early["study_day"] == latest].sort_values(["subject_id", "sample_id"])  # a few: cheap to sort
+    last = last.drop_duplicates("subject_id", keep="last").set_index("subject_id")
     return last[landmark_day - last["study_day"] <= max_age_days]

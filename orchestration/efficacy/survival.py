@@ -590,10 +590,14 @@ class _Moments:
     def information(self, g: np.ndarray | float = 1.0) -> np.ndarray:
         """Sum over the deaths of g (d,) times the covariance of the covariates among those at risk (p, p).
 
-        Products of covariates are summed over rows, not over the rows at each death: a matrix product does it.
+        Products of covariates are summed over rows and not at each death. A matrix product would do it, too, but its
+        threads cost more than they save, and it rounds otherwise where there are more of them.
         """
-        x, of_row = self.sample.x, self.weight * self.sample.risk_sets.exposure(g / self.total)
-        return (x * of_row) @ x.T - (self.mean * g) @ self.mean.T
+        of_row = self.weight * self.sample.risk_sets.exposure(g / self.total)
+        squares, means = (
+            np.einsum("ji,ki->jk", x * weight, x) for x, weight in ((self.sample.x, of_row), (self.mean, g))
+        )
+        return squares - means
 
 
 def _time_function(sample: _Sample, transform: str) -> np.ndarray:
