@@ -51,11 +51,11 @@ def _merge(folder: Path, parcels: int, rows: int) -> None:
     home = Settings(folder / "merged", REPOSITORY / "study.yaml")
     home.prepare()
     _write(home.landing, parcels, rows)
-    from orchestration import ingestion
+    from orchestration import due, ingestion
     from orchestration.study import load_study
 
-    ingestion.MAX_FILES = 1
-    ingestion.ingest(home, load_study(home.study_file), share=ingestion.Share())
+    due.MAX_FILES = 1
+    ingestion.ingest(home, load_study(home.study_file), share=due.Share())
     visits = home.lake / "records" / "lab_results"
     size = sum(path.stat().st_size for path in visits.iterdir())
     began, cpu = time.perf_counter(), time.process_time()

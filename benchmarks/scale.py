@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.results import RECORDED, machine_line
-from orchestration.ingestion import MAX_ROWS
+from orchestration.batches import MAX_ROWS
 from orchestration.resident import MOST_MEMORY_GB
 from orchestration.settings import REPOSITORY
 

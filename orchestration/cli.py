@@ -103,7 +103,7 @@ def ingest(share: str) -> None:
     """Take in what is pending and build nothing: for further machines beside the one that runs the pipeline."""
     settings = Settings.from_environment()
     study = load_study(settings.study_file)
-    from orchestration.ingestion import Share
+    from orchestration.due import Share
     from orchestration.ingestion import ingest as take_in
 
     part = Share.of(share)

@@ -182,7 +182,8 @@ def _go(settings: Settings, steps: list[str], kill_before: str) -> None:
             raise RuntimeError(outcome.reason)
         return
 
-    from orchestration.ingestion import Share, ingest
+    from orchestration.due import Share
+    from orchestration.ingestion import ingest
     from orchestration.locking import writer_lock
     from orchestration.metrics import build_metrics, current_build
     from orchestration.publication import publish
@@ -218,11 +219,11 @@ def _go(settings: Settings, steps: list[str], kill_before: str) -> None:
 
 
 def _disturb(settings: Settings, disturbance: Disturbance, changes: list[str]) -> None:
-    from orchestration import exports, ingestion, replay
+    from orchestration import due, exports, replay
 
     _count_changes(settings.home, changes, disturbance.kill_at)
     if disturbance.files_a_batch:
-        ingestion.MAX_FILES = disturbance.files_a_batch
+        due.MAX_FILES = disturbance.files_a_batch
     if disturbance.kill_reading:
         read = exports.read
 
@@ -285,7 +286,7 @@ def _shift_clock(seconds: float) -> None:
     """For every part of the product that asks for the time."""
     import datetime as module
 
-    from orchestration import ingestion, publication, validation
+    from orchestration import batches, ingestion, publication, validation
 
     now, now_ns = time.time, time.time_ns
     time.time = lambda: now() + seconds
@@ -296,7 +297,7 @@ def _shift_clock(seconds: float) -> None:
         def now(cls, tz=None):
             return module.datetime.fromtimestamp(time.time(), tz)
 
-    for part in (ingestion, publication, validation):
+    for part in (batches, ingestion, publication, validation):
         part.datetime = Wrong
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from orchestration import ingestion
+from orchestration import batches, due
 from orchestration.ingestion import ingest, pending
 from orchestration.lake import Lake
 from orchestration.landing import scan
@@ -120,14 +120,14 @@ def test_the_same_file_a_year_later_is_known_by_the_lake_whatever_else_was_forgo
 
 
 def test_a_file_that_no_run_can_judge_is_set_aside_after_some_tries_and_blocks_no_other(home, monkeypatch):
-    judge = ingestion._judge
+    judge = batches.judge
 
     def failing(opened, study, now):
         if any(file.item.path == "lab/b.csv" and not file.refusal for file in opened):
             raise ZeroDivisionError("a fault of ours")
         return judge(opened, study, now)
 
-    monkeypatch.setattr(ingestion, "_judge", failing)
+    monkeypatch.setattr(batches, "judge", failing)
     for name in "abc":
         home.drop(f"lab/{name}.csv", lab((f"{name}1", "1.5")))
     study = load_study(home.settings.study_file)
@@ -203,7 +203,7 @@ def test_a_hard_link_to_a_known_file_is_the_same_file(home):
 
 
 def test_many_small_files_are_few_batches_and_each_counts_once(home, monkeypatch):
-    monkeypatch.setattr(ingestion, "MAX_FILES", 50)
+    monkeypatch.setattr(due, "MAX_FILES", 50)
     for number in range(120):
         home.drop(f"lab/{number:04}.csv", lab((f"A{number}", "1.5")))
     result = take_in(home)

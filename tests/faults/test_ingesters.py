@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from orchestration import ingesters, ingestion
-from orchestration.ingestion import Share, ingest
+from orchestration import batches, ingesters
+from orchestration.due import Share
+from orchestration.ingestion import ingest
 from orchestration.lake import Lake
 from orchestration.settings import Settings
 from orchestration.study import load_study
@@ -125,16 +126,16 @@ def test_four_ingesters_at_once_take_in_everything_once(place, runs, alone):
 @pytest.fixture
 def meanwhile(home, monkeypatch):
     """Have something happen while the first batch is being judged; then another ingester takes in what is due."""
-    study, judge = load_study(home.settings.study_file), ingestion._judge
+    study, judge = load_study(home.settings.study_file), batches.judge
 
     def arrange(happens):
         def judged(*arguments):
-            monkeypatch.setattr(ingestion, "_judge", judge)
+            monkeypatch.setattr(batches, "judge", judge)
             happens()
             ingest(home.settings, study, share=Share())
             return judge(*arguments)
 
-        monkeypatch.setattr(ingestion, "_judge", judged)
+        monkeypatch.setattr(batches, "judge", judged)
         return ingest(home.settings, study)
 
     return arrange

@@ -29,7 +29,7 @@ CORRECTED = RESULTS.replace("A,2,42914-2,25", "A,2,42914-2,99")
 
 def received(home: Home, monkeypatch, day: str, at: str = "12:00", **files: str) -> None:
     """Files dropped and taken in with the clock of the ledger at a moment (UTC)."""
-    from orchestration import ingestion
+    from orchestration import batches, ingestion
 
     moment = datetime.fromisoformat(f"{day}T{at}").replace(tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def received(home: Home, monkeypatch, day: str, at: str = "12:00", **files: str)
         def now(cls, tz=None):
             return moment
 
-    monkeypatch.setattr(ingestion, "datetime", Clock)
+    monkeypatch.setattr(batches, "datetime", Clock)
     for name, text in files.items():
         home.drop(name.replace("__", "/") + ".csv", text)
     ingestion.ingest(home.settings, load_study(home.settings.study_file))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from orchestration import exports, ingestion, validation
+from orchestration import batches, due, exports, validation
 from orchestration.errors import UserError
 from orchestration.exports import Rejected, delimited
 from orchestration.ingestion import ingest, judge_file, pending, pending_fingerprint
@@ -59,7 +59,7 @@ def test_a_table_read_from_disk_piece_by_piece_is_judged_and_kept_row_by_row(hom
     monkeypatch.setattr(validation, "FRAME_ROWS", 7)
     bad = {3, 8, 19, 20, 39}
     home.drop("lab/a.csv", lab(*[(f"A{n}", "12", "U/mL" if n in bad else "ng/mL") for n in range(1, 41)]))
-    assert take_in().records["lab_results"] == ingestion.Counts(40, 35, 5)
+    assert take_in().records["lab_results"] == batches.Counts(40, 35, 5)
     assert set(Lake(home.settings).quarantine()["row_number"]) == bad
     (kept,) = (home.settings.lake / "records" / "lab_results").glob("[0-9]*.parquet")
     rows = pq.read_table(kept).to_pylist()
@@ -152,7 +152,7 @@ def test_arrival_order_and_batching_do_not_change_the_data_hash(tmp_path, monkey
     hashes = []
     for number, names in enumerate([sorted(files), sorted(files, reverse=True)]):
         home = make_home(tmp_path / str(number))
-        monkeypatch.setattr(ingestion, "MAX_FILES", size if number else 2_000)
+        monkeypatch.setattr(due, "MAX_FILES", size if number else 2_000)
         for name in names:
             home.drop(name, files[name])
             if number:
@@ -162,9 +162,11 @@ def test_arrival_order_and_batching_do_not_change_the_data_hash(tmp_path, monkey
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 400), ("MAX_ROWS", 3)])
-def test_batches_are_bounded_and_nothing_is_left(home, take_in, monkeypatch, limit, value):
-    monkeypatch.setattr(ingestion, limit, value)
+@pytest.mark.parametrize(
+    ("module", "limit", "value"), [(due, "MAX_FILES", 2), (due, "MAX_BYTES", 400), (batches, "MAX_ROWS", 3)]
+)
+def test_batches_are_bounded_and_nothing_is_left(home, take_in, monkeypatch, module, limit, value):
+    monkeypatch.setattr(module, limit, value)
     for number in range(5):
         home.drop(f"lab/f{number}.csv", lab((f"A{number}", "1"), (f"B{number}", "2")))
     result = take_in()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from orchestration.due import ARCHIVE
 from orchestration.exports.records import RECORDS
-from orchestration.ingestion import ARCHIVE, ingest, judge_file
+from orchestration.ingestion import ingest, judge_file
 from orchestration.lake import Lake
 from orchestration.study import load_study
 from tests.conftest import make_home
