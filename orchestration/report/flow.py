@@ -85,7 +85,7 @@ def patient_flow(published: Published, study: Study) -> list[Step]:
     week, day = rules.primary_week, rules.landmark_day(rules.primary_week)
     why = cohort.why_no_change(pd.Index(chain.subjects), day, rules.landmark_max_age_days).to_dict()
     chain.narrow("Evaluable baseline of serum HER2", cohort.log2_baseline.index, why)
-    known = landmark.last_before(cohort.changes, day, rules.landmark_max_age_days)
+    known = cohort.last_changes(day)
     known = known.dropna(subset=["log2_ratio", "log2_baseline"])
     chain.narrow(f"Evaluable change of serum HER2 by the landmark (week {week}, study day {day})", known.index, why)
     times = cohort.times("PFS", rules.population)

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.efficacy.cohort import Cohort
+from orchestration.efficacy.cohort import MARTS, Cohort
 from orchestration.errors import UserError
 from orchestration.study import Study
 from orchestration.warehouse import connect
@@ -17,8 +17,6 @@ Row = Any  # a namedtuple with the columns' names
 
 WHOLE = ("", "all", "overall")
 """How the stratum of a whole population is spelt."""
-
-_MARTS = ("dim_subject", "fct_her2_delta", "fct_response", "fct_best_response", "fct_time_to_event")
 
 _QUERIES = {
     "publication": """
@@ -204,9 +202,13 @@ def read(warehouse: Path, study: Study) -> Published:
                 cursor = connection.execute(
                     query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None
                 )
-                row = namedtuple(name, [column[0] for column in cursor.description])
-                tables[name] = [row(*map(_known, values)) for values in cursor.fetchall()]
-            marts = {mart: connection.execute(f"select * from marts.{mart} order by all").df() for mart in _MARTS}
+                row = namedtuple(name, [column for column, *_ in cursor.description])
+                has_nan = any(str(kind) == "DOUBLE" for _, kind, *_ in cursor.description)
+                tables[name] = [row._make(map(_known, values) if has_nan else values) for values in cursor.fetchall()]
+            marts = {
+                mart: connection.execute(f"select {', '.join(columns)} from marts.{mart} order by all").df()
+                for mart, columns in MARTS.items()
+            }
         return Published(Cohort(marts, study), **tables)
     except (duckdb.BinderException, duckdb.CatalogException, ValueError) as error:
         absent = str(error).splitlines()[0]

@@ -1,6 +1,7 @@
 """How numbers are printed and names are put in words. No number is made here."""
 
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any
 
 NOT_ESTIMABLE = "NE"
@@ -73,6 +74,7 @@ _RESPONSES = {
 _UNREADABLE = 1e9  # no digit of so large a number means anything to a reader
 
 
+@lru_cache(maxsize=10_000, typed=True)  # a few thousand different numbers are said hundreds of thousands of times
 def fixed(value: Number | None, places: int = 1) -> str:
     """Round half up to ``places`` decimals, as a person would (0.25 -> 0.3); a missing value is NE."""
     if value is None:

@@ -139,14 +139,14 @@ def _tumour(patient: Patient, weeks: _Weeks) -> Iterator[str]:
     for mm in range(0, int(highest) + 1, step) if measured else ():
         yield f'<text x="{_LEFT - 5}" y="{y(mm) + 4:.1f}" class="e">{mm}</text>'
     for read in measured:
-        x, below = weeks.x(week(read.study_day)) - 3, 0.0
+        x, below, edge = f"{weeks.x(week(read.study_day)) - 3:.1f}", 0.0, f"{y(0.0):.1f}"
+        shades = _TINTS if read.is_sum_complete else ()
         lesions = [mm for mm in read.diameters_mm or () if mm]
         for number, mm in enumerate(lesions or [float(read.sum_of_diameters_mm)]):
-            shade = (
-                f'class="les" fill-opacity="{_TINTS[number % len(_TINTS)]}"' if read.is_sum_complete else 'class="open"'
-            )
-            yield f'<path {shade} d="M{x:.1f} {y(below):.1f}h6V{y(below + mm):.1f}h-6z"/>'
             below += mm
+            start, edge = edge, f"{y(below):.1f}"
+            shade = f'class="les" fill-opacity="{shades[number % len(shades)]}"' if shades else 'class="open"'
+            yield f'<path {shade} d="M{x} {start}h6V{edge}h-6z"/>'
     complete = [read for read in measured if read.is_sum_complete]
     line = " ".join(
         f"{weeks.x(week(read.study_day)):.1f},{y(float(read.sum_of_diameters_mm)):.1f}" for read in complete

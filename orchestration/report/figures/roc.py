@@ -4,7 +4,6 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from orchestration.efficacy import landmark
 from orchestration.report import drawing
 from orchestration.report import wording as say
 from orchestration.report.drawing import BLUE, INK, RULE, VERMILION, Size
@@ -22,11 +21,8 @@ def roc(published: Published, study: Study) -> Figure:
     """The curve is the empirical one of the subjects that the published area was computed from."""
     name, title = "roc", "Early change of serum HER2 and response"
     week = study.analysis.primary_week
-    early = published.cohort.best_responses(study.analysis.population).join(
-        landmark.last_before(
-            published.cohort.changes, study.analysis.landmark_day(week), study.analysis.landmark_max_age_days
-        )[["log2_ratio", "log2_baseline"]]
-    )
+    changes = published.cohort.last_changes(study.analysis.landmark_day(week))
+    early = published.cohort.best_responses(study.analysis.population).join(changes[["log2_ratio", "log2_baseline"]])
     early = early.dropna(subset=["log2_ratio", "log2_baseline"])
     areas, curves, cuts, data = {}, {}, {}, []
     for endpoint, (flag, *_) in _ENDPOINTS.items():

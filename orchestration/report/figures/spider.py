@@ -1,6 +1,8 @@
 """Spider plot: change of the sum of diameters over time, a line a patient, to the first PD."""
 
 from collections import defaultdict
+from itertools import chain
+from operator import attrgetter
 
 from matplotlib.figure import Figure as Canvas
 
@@ -41,7 +43,7 @@ def spider(published: Published, study: Study) -> Figure:
                 progressed.add(row.subject_id)
     if not lines:
         return Figure(name, title, _COLUMNS, missing=why(published, study, "changes"))
-    data = [tuple(getattr(row, column) for column in _COLUMNS) for line in lines.values() for row in line]
+    data = list(map(attrgetter(*_COLUMNS), chain.from_iterable(lines.values())))
     drawn, thinned = thin(sorted(lines), MOST_LINES)
     at_progression = {subject for subject, line in lines.items() if line[-1].overall_response == "PD"}
 
