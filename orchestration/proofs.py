@@ -3,13 +3,14 @@
 Three things: which tables it names; that its rows depend on nothing but what it reads (no clock, no random number, no
 order of rows); and how it reads the lake. `dbt_project/macros/accepted_rows.sql` marks where rows of the lake come in.
 A query into which they come there only is `ACCEPTED`: it does not notice a file none of whose rows are accepted rows
-that it reads. If each of its rows is made of the rows of one subject, beside tables without rows of the lake, it is
-`BY_SUBJECT`. What is not proved is not so: every rule here refuses what it does not know.
+that it reads. If each of its rows is made of the rows of one subject, be they of the lake or of tables that are proved
+so themselves, beside other tables, it is `BY_SUBJECT`: where only the rows of some subjects come in, it gives the rows
+of these, and all of them. What is not proved is not so: every rule here refuses what it does not know.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
@@ -21,6 +22,7 @@ ANYHOW, ACCEPTED, BY_SUBJECT = "anyhow", "accepted", "by subject"
 MARK = re.compile(r"/\* of subjects: (\S+) \*/")
 _MARKED = "of_subjects"
 _SUBJECT = "subject_id"
+_ROWS_OF_A_TABLE = "(select * from {} where true /* of subjects: subject_id */)"
 
 _OF_AN_ORDER = {
     "any_value", "arbitrary", "arg_max", "arg_max_null", "arg_min", "arg_min_null", "argmax", "argmin", "array_agg",
@@ -51,10 +53,24 @@ class Query:
         text: as dbt compiled it.
         ledger: name of the table that says which files count.
         views: by name, how the views that it reads read the lake.
+        of_subjects: as the text writes them, names of tables whose queries are proved to be `BY_SUBJECT`.
+
+    Attributes:
+        text: the same query, with a mark wherever rows of subjects come in.
     """
 
-    def __init__(self, text: str, ledger: str = "", views: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        text: str,
+        ledger: str = "",
+        views: Mapping[str, str] | None = None,
+        of_subjects: Collection[str] = (),
+    ):
         self._ledger, self._views = ledger.lower(), {name.lower(): reading for name, reading in (views or {}).items()}
+        self._of_subjects = {plain(name) for name in of_subjects}
+        for name in of_subjects:
+            text = text.replace(name, _ROWS_OF_A_TABLE.format(name))
+        self.text = text
         self._marks = len(MARK.findall(text))
         marked = MARK.sub(rf"and {_MARKED}(\1)", text)
         told = _connection().execute("select json_serialize_sql($text)", {"text": marked}).fetchone()[0]
@@ -76,8 +92,12 @@ class Query:
         """Whether its rows depend on nothing but the rows of what it reads."""
         return self._root is not None and not any(_is_unsteady(item) for item in self._items)
 
-    def reading(self) -> str:
-        """How it reads the lake: ANYHOW, ACCEPTED or BY_SUBJECT."""
+    def reading(self, *, is_told: bool = True) -> str:
+        """How it reads the lake: ANYHOW, ACCEPTED or BY_SUBJECT.
+
+        Args:
+            is_told: whether its rows have to tell of which subject they are.
+        """
         places = [item for item in self._items if self._is_entrance(item)]
         within = {id(item) for place in places for item in _walk(place["from_table"])}
         others = [item for item in self._items if id(item) not in within]
@@ -85,49 +105,65 @@ class Query:
             not self.is_steady()
             or len(places) != self._marks
             or any(item.get("type") == "TABLE_FUNCTION" for item in others)
-            or any(item.get("type") == "BASE_TABLE" and _name(item) == self._ledger for item in others)
+            or {_name(item) for item in others if item.get("type") == "BASE_TABLE"} & {self._ledger, *self._of_subjects}
             or ANYHOW in self._views.values()
             or not (places or self._views)
         ):
             return ANYHOW
         try:
-            return BY_SUBJECT if self._rows(self._root, {}).is_by_subject else ACCEPTED
+            return BY_SUBJECT if self._rows(self._root, {}, is_told).is_by_subject else ACCEPTED
         except _NotProved:
             return ACCEPTED
 
     def _is_entrance(self, item: dict) -> bool:
-        """Whether this is the query of accepted_rows, with its mark where a condition on the subject would stand."""
-        if item.get("type") != "SELECT_NODE" or item["from_table"]["type"] != "JOIN":
+        """Whether rows of subjects come in, with the mark where a condition on the subject would stand."""
+        if item.get("type") != "SELECT_NODE":
             return False
-        joined = item["from_table"]
-        lake, files = joined["left"], joined["right"]
-        star, *others = item["select_list"]
+        source, (star, *others) = item["from_table"], item["select_list"]
+        if self._is_table_of_subjects(source):
+            alias, subject = "", [_SUBJECT]
+        elif self._is_of_the_lake(source):
+            alias, subject = source["left"]["alias"], [source["left"]["alias"], _SUBJECT]
+        else:
+            return False
         return (
-            lake["type"] == "TABLE_FUNCTION"
-            and _folder(lake["function"])
-            and not (lake["column_name_alias"] or files.get("column_name_alias"))
-            and files["type"] == "BASE_TABLE"
-            and _name(files) == self._ledger
-            and joined["join_type"] == "INNER"
-            and joined["ref_type"] == "REGULAR"
-            and any(_is_equal(part, "_file_id", {lake["alias"], files["alias"]}, "file_id") for part in _all_of(joined))
-            and any(
+            any(
                 part.get("function_name") == _MARKED
-                and part["arguments"][0]["expression"].get("column_names") == [lake["alias"], _SUBJECT]
+                and part["arguments"][0]["expression"].get("column_names") == subject
                 for part in _all_of(item, "where_clause")
             )
             and star["class"] == "STAR"
-            and star["relation_name"] == lake["alias"]
+            and star["relation_name"] == alias
             and not any(star[changed] for changed in _CHANGES_OF_A_STAR)
             and not any(part["class"] != "COLUMN_REF" or _SUBJECT in _called(part) for part in others)
             and not (item["group_expressions"] or item["group_sets"] or item["having"] or item["qualify"])
-            and not (item["modifiers"] or item["cte_map"]["map"])
+            and not (item["modifiers"] or item["cte_map"]["map"] or item["sample"])
             and not any(part.get("class") in {"SUBQUERY", "WINDOW"} for part in _walk(item))
+        )
+
+    def _is_table_of_subjects(self, source: dict) -> bool:
+        is_one = source["type"] == "BASE_TABLE" and _name(source) in self._of_subjects
+        return is_one and not (source["alias"] or source["sample"] or source["column_name_alias"])
+
+    def _is_of_the_lake(self, source: dict) -> bool:
+        """Whether it joins the lake's rows and their files as accepted_rows does."""
+        if source["type"] != "JOIN":
+            return False
+        lake, files = source["left"], source["right"]
+        return (
+            lake["type"] == "TABLE_FUNCTION"
+            and bool(_folder(lake["function"]))
+            and not (lake["column_name_alias"] or files.get("column_name_alias"))
+            and files["type"] == "BASE_TABLE"
+            and _name(files) == self._ledger
+            and source["join_type"] == "INNER"
+            and source["ref_type"] == "REGULAR"
+            and any(_is_equal(part, "_file_id", {lake["alias"], files["alias"]}, "file_id") for part in _all_of(source))
         )
 
     # --- rows of one subject --------------------------------------------------------------------------------------
 
-    def _rows(self, node: dict, known: Mapping[str, _Rows]) -> _Rows:
+    def _rows(self, node: dict, known: Mapping[str, _Rows], is_told: bool = True) -> _Rows:
         known = dict(known)
         for entry in node["cte_map"]["map"]:
             if entry["value"]["aliases"]:
@@ -141,11 +177,17 @@ class Query:
             if is_known or not any(part.is_by_subject for part in parts):
                 return parts.pop()
             raise _NotProved
+        if node["type"] == "RECURSIVE_CTE_NODE":
+            start = self._rows(node["left"], known)
+            further = self._rows(node["right"], known | {node["cte_name"]: start})
+            if start != further or start.place is None or node["key_targets"]:
+                raise _NotProved
+            return start
         if node["type"] != "SELECT_NODE":
             raise _NotProved
-        return _Rows(True) if self._is_entrance(node) else self._selected(node, known)
+        return _Rows(True) if self._is_entrance(node) else self._selected(node, known, is_told)
 
-    def _selected(self, node: dict, known: Mapping[str, _Rows]) -> _Rows:
+    def _selected(self, node: dict, known: Mapping[str, _Rows], is_told: bool) -> _Rows:
         relations, certain = self._joined(node["from_table"], known)
         expressions = [item for part in _CLAUSES for item in _walk(node[part], within_queries=False)]
         for item in expressions:
@@ -189,10 +231,14 @@ class Query:
             )
         ]
         stars = [place for place, item in enumerate(node["select_list"]) if item["class"] == "STAR"]
-        named = [item for item in node["select_list"] if item["class"] != "STAR" and _SUBJECT in _called(item)]
-        if len(told) != 1 or len(named) + len(stars) != 1:
+        named = [
+            place for place, item in enumerate(node["select_list"]) if place not in stars and _SUBJECT in _called(item)
+        ]
+        if not set(named) <= set(told) or (is_told and (len(told) != 1 or len(named) + len(stars) != 1)):
             raise _NotProved
-        return _Rows(True, None if stars else told[0])
+        if len(node["select_list"]) == 1 and stars and len(relations) == 1:
+            return next(iter(relations.values()))
+        return _Rows(True, None if stars or not told else told[0])
 
     def _joined(self, item: dict, known: Mapping[str, _Rows]) -> tuple[dict[str, _Rows], set[str]]:
         """What is joined, by alias, and of which of it every row of the join holds a row."""
@@ -209,7 +255,7 @@ class Query:
             return {alias: _Rows(name in self._views)}, {alias}
         if item["type"] == "SUBQUERY":
             return {item["alias"]: self._rows(item["subquery"]["node"], known)}, {item["alias"]}
-        if item["type"] != "JOIN" or item["ref_type"] != "REGULAR" or item["using_columns"]:
+        if item["type"] != "JOIN" or item["ref_type"] not in {"REGULAR", "CROSS"} or item["using_columns"]:
             raise _NotProved
         left, left_certain = self._joined(item["left"], known)
         right, right_certain = self._joined(item["right"], known)
@@ -257,7 +303,10 @@ def _is_unsteady(item: dict) -> bool:
     return "function_name" in item and item["function_name"] not in _steady()
 
 
-_NAMES = {"key", "alias", "relation_name", "function_name", "catalog_name", "schema_name", "table_name", "column_names"}
+_NAMES = {
+    "key", "alias", "relation_name", "function_name", "catalog_name", "schema_name", "table_name", "column_names",
+    "cte_name",
+}  # fmt: skip
 
 
 def _in_small_letters(item: dict) -> dict:
@@ -316,6 +365,11 @@ def _is_equal(condition: dict, one: str, aliases: set[str], other: str) -> bool:
 def _called(item: dict) -> list[str]:
     """The name of a column of a select list."""
     return [item["alias"]] if item["alias"] else item.get("column_names", [])[-1:]
+
+
+def plain(relation: str) -> str:
+    """The name of a table as a syntax tree has it."""
+    return relation.replace('"', "").lower()
 
 
 def _name(item: dict) -> str:

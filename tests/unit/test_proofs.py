@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.proofs import ACCEPTED, ANYHOW, BY_SUBJECT, Query
+from orchestration.proofs import ACCEPTED, ANYHOW, BY_SUBJECT, MARK, Query
 
 LEDGER = "w.staging.stg_files"
 ROWS = """(
@@ -13,8 +13,13 @@ ROWS = """(
 )"""
 
 
-def reading(text: str, views: dict[str, str] | None = None) -> str:
-    return Query(text.replace("ROWS", ROWS), LEDGER, views).reading()
+TABLES = ('"w"."marts"."one"', '"w"."marts"."two"')
+
+
+def reading(text: str, views: dict[str, str] | None = None, *, is_told: bool = True) -> str:
+    for name, query in (("ROWS", ROWS), ("ONE", TABLES[0]), ("TWO", TABLES[1])):
+        text = text.replace(name, query)
+    return Query(text, LEDGER, views, TABLES).reading(is_told=is_told)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,15 @@ def reading(text: str, views: dict[str, str] | None = None) -> str:
         "select subject_id, 1 as n from ROWS as r union all select subject_id, 2 as n from ROWS as r",
         "select subject_id from ROWS as r where value in (select value from w.seeds.codes limit_of)",
         "select r.subject_id, u.most from ROWS as r left join (select distinct value, most from w.seeds.units) as u on r.unit = u.value",
+        "with recursive a as (select subject_id from ROWS as r union all select a.subject_id from a) select * from a",
+        "select subject_id, max(value) as value from ONE group by subject_id",
+        "select one.subject_id, two.value from ONE as one left join TWO as two on one.subject_id = two.subject_id",
+        "select r.subject_id, one.value from ROWS as r inner join ONE as one on r.subject_id = one.subject_id",
+        "select one.subject_id, s.day from ONE as one cross join w.marts.study as s",
+        "select one.subject_id, s.day from ONE as one, w.marts.study as s",
+        "with a as (select subject_id, value from ONE), b as (select * from a) select * from b union all select subject_id, value from TWO",
+        "with recursive a as (select subject_id, day from ONE union select two.subject_id, two.day from a inner join TWO as two"
+        " on a.subject_id = two.subject_id and a.day < two.day) select a.subject_id from a",
     ],
 )
 def test_rows_of_one_subject_are_known(text):
@@ -63,7 +77,6 @@ def test_rows_of_one_subject_are_known(text):
         "select subject_id, path from ROWS as r union all select path, subject_id from ROWS as r",
         "select subject_id, path from ROWS as r union all select 'S1' as subject_id, value from w.seeds.codes",
         "select subject_id from ROWS as r except select subject_id from ROWS as r where value = 1",
-        "with recursive a as (select subject_id from ROWS as r union all select a.subject_id from a) select * from a",
         "with m as (select max(value) as most from ROWS as r) select a.subject_id from ROWS as a inner join m on a.value < m.most",
         "select * exclude (subject_id), path as subject_id from ROWS as r",
         "select * replace (path as subject_id) from ROWS as r",
@@ -72,6 +85,25 @@ def test_rows_of_one_subject_are_known(text):
         "with A as (select * from ROWS as r), b as (select max(value) as most from a)"
         " select r.subject_id, b.most from ROWS as r inner join b on r.value < b.most",
         'select R.subject_id, r.path as "Subject_ID" from ROWS as r',
+        "select count(*) as n from ONE",
+        "select value as subject_id, subject_id as value from ONE",
+        "select one.subject_id, two.value from ONE as one cross join TWO as two",
+        "select one.subject_id, two.value from ONE as one, TWO as two",
+        "select one.subject_id, two.value from ONE as one cross join (select max(value) as value from TWO) as two",
+        "select one.subject_id, two.value from ONE as one inner join TWO as two on one.value = two.value",
+        "select one.subject_id from ONE as one where exists (select 1 from TWO as two where one.value = two.value)",
+        "select one.subject_id, days.n from ONE as one inner join (select day, count(*) as n from ONE group by day) as days"
+        " on one.day = days.day",
+        "select one.subject_id from ONE as one (value, subject_id)",
+        "select subject_id from ONE union all select subject_id from w.marts.study",
+        "with a as (select value, subject_id from ONE), b as (select * from a) select subject_id, value from TWO union all select * from b",
+        "with a as (select * from ONE), b as (select * from a) select * from b union all select subject_id, value from TWO",
+        "with recursive a as (select subject_id, day from ONE union select two.subject_id, two.day from a inner join TWO as two"
+        " on a.day < two.day) select a.subject_id from a",
+        "with recursive a as (select 'S1' as subject_id, day from w.marts.study union select two.subject_id, two.day from TWO as two"
+        " inner join a on a.day < two.day) select a.subject_id from a",
+        "with recursive a as (select subject_id, day from ONE union select two.day, two.subject_id from a inner join TWO as two"
+        " on a.subject_id = two.subject_id) select a.subject_id from a",
     ],
 )
 def test_rows_that_may_be_of_several_subjects_are_not_taken_for_one_subjects(text):
@@ -102,6 +134,14 @@ def test_rows_that_may_be_of_several_subjects_are_not_taken_for_one_subjects(tex
         "select subject_id from read_parquet('/lake/records/lab_results/*.parquet') as r",
         "select subject_id from ROWS as r where path in (select a from read_parquet('/elsewhere'))",
         "select subject_id from w.marts.dim_subject",
+        "select subject_id from w.marts.one",
+        "select subject_id from ONE where value in (select value from w.marts.two)",
+        "select subject_id, '\"w\".\"marts\".\"one\"' as name from ONE",
+        'select subject_id from ONE -- beside "w"."marts"."two"',
+        "select subject_id from ONE limit 3",
+        "select subject_id from ONE tablesample 10%",
+        "select subject_id, random() as n from ONE",
+        "select subject_id from ONE where path in (select path from w.staging.stg_files)",
         "select subject_id from ROWS as r; select 1",
         "select from where",
     ],
@@ -147,3 +187,38 @@ def test_the_folders_that_a_query_reads_are_told():
     assert Query("select * from read_parquet('/elsewhere/a.parquet') as r").folders() == {""}
     assert Query("select * from read_parquet(['/a/*.parquet', '/b/*.parquet']) as r").folders() == {""}
     assert Query("select * from read_csv('/lab_results/*.parquet') as r").folders() == {""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select value from ONE where value is null",
+        "select subject_id as it, count(*) as n from ONE group by subject_id having count(*) > 1",
+        "select value from ONE group by subject_id, value having count(*) > 1",
+        "select one.value from ONE as one inner join TWO as two on one.subject_id = two.subject_id where one.value < two.value",
+    ],
+)
+def test_what_a_test_finds_need_not_tell_its_subject(text):
+    assert (reading(text), reading(text, is_told=False)) == (ACCEPTED, BY_SUBJECT)
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("select value from ONE group by value having count(*) > 1", ACCEPTED),
+        ("select count(*) as n from ONE having count(*) > 1", ACCEPTED),
+        ("select value as subject_id, row_number() over (partition by subject_id order by value) as n from ONE", ACCEPTED),
+        ("select value from ONE where value > (select avg(value) from TWO)", ACCEPTED),
+        ("select value from (select value from ONE) as values_of_all", ACCEPTED),
+        ("select one.value from ONE as one inner join TWO as two on one.value = two.value", ACCEPTED),
+        ("select value from ONE where value is null limit 1", ANYHOW),
+    ],
+)
+def test_a_test_that_looks_at_several_subjects_is_not_taken_for_one_that_does_not(text, how):
+    assert reading(text, is_told=False) == how
+
+
+def test_what_a_query_reads_is_marked_where_rows_of_subjects_come_in():
+    text = Query(f"select * from {TABLES[0]} as a left join w.seeds.codes as b on true", "", None, TABLES).text
+    assert [mark.group(1) for mark in MARK.finditer(text)] == ["subject_id"]
+    assert MARK.sub("", text) == f"select * from (select * from {TABLES[0]} where true ) as a left join w.seeds.codes as b on true"

@@ -54,7 +54,7 @@ left join confirmers
         and responses.response_no = confirmers.response_no
 left join {{ ref('int_response_sequence') }} as confirmer
     on
-        confirmers.subject_id = confirmer.subject_id
+        responses.subject_id = confirmer.subject_id
         and confirmers.evaluator = confirmer.evaluator
         and confirmers.confirmer_no = confirmer.response_no
 where responses.overall_response in ('CR', 'PR')

@@ -93,12 +93,13 @@ preceding as (
 bounds as (
 
     select
+        spans.subject_id,
         spans._file_id,
         spans._row_number,
         preceding.on_date,
         preceding.what,
         row_number() over (
-            partition by spans._file_id, spans._row_number
+            partition by spans.subject_id, spans._file_id, spans._row_number
             order by preceding.on_date desc, preceding.what
         ) as last_first
     from spans
@@ -112,6 +113,7 @@ bounds as (
 meant as (
 
     select
+        spans.subject_id,
         spans._file_id,
         spans._row_number,
         spans.imputed_on,
@@ -119,7 +121,11 @@ meant as (
         bounds.what
     from spans
     left join bounds
-        on spans._file_id = bounds._file_id and spans._row_number = bounds._row_number and bounds.last_first = 1
+        on
+            spans.subject_id = bounds.subject_id
+            and spans._file_id = bounds._file_id
+            and spans._row_number = bounds._row_number
+            and bounds.last_first = 1
 
 )
 
@@ -141,4 +147,8 @@ select
     exposures._file_id,
     exposures._row_number
 from {{ ref('stg_exposures') }} as exposures
-left join meant on exposures._file_id = meant._file_id and exposures._row_number = meant._row_number
+left join meant
+    on
+        exposures.subject_id = meant.subject_id
+        and exposures._file_id = meant._file_id
+        and exposures._row_number = meant._row_number

@@ -14,17 +14,18 @@ with samples as (
 
 ),
 
--- few distinct days stand for many samples
 visits_of_days as (
 
     select
+        days.subject_id,
         days.day_offset,
         windows.visit_name,
         abs(days.day_offset - windows.planned_offset) as days_off,
         row_number() over (
-            partition by days.day_offset order by abs(days.day_offset - windows.planned_offset), windows.planned_offset
+            partition by days.subject_id, days.day_offset
+            order by abs(days.day_offset - windows.planned_offset), windows.planned_offset
         ) as nearest_first
-    from (select distinct day_offset from samples) as days
+    from (select distinct subject_id, day_offset from samples) as days
     inner join {{ ref('int_visit_windows') }} as windows
         on days.day_offset between windows.sampling_start_offset and windows.sampling_end_offset
     where windows.is_sampling_visit
@@ -43,4 +44,5 @@ select
             samples.laboratory nulls last
     ) = 1 as is_visit_value
 from samples
-inner join visits_of_days as visits on samples.day_offset = visits.day_offset and visits.nearest_first = 1
+inner join visits_of_days as visits
+    on samples.subject_id = visits.subject_id and samples.day_offset = visits.day_offset and visits.nearest_first = 1

@@ -1,15 +1,6 @@
 {% set basis = var('response')['basis'] %}
 
-with evaluators as (
-
-    select '{{ var('response')['evaluator'] }}' as evaluator
-    union
-    select evaluator
-    from {{ ref('int_assessments') }}
-
-),
-
-reads as (
+with reads as (
 
     select
         subject_id,
@@ -45,7 +36,7 @@ select
     not coalesce(case when reads.has_responses then reads.has_vouched_responses else reads.has_baseline end, false)
     {%- endif %} as lacks_baseline
 from {{ ref('int_subject_timeline') }} as timeline
-cross join evaluators
+cross join {{ ref('int_evaluators') }} as evaluators
 left join reads on timeline.subject_id = reads.subject_id and evaluators.evaluator = reads.evaluator
 left join {{ ref('int_study_exits') }} as exits on timeline.subject_id = exits.subject_id
 where timeline.is_treated
