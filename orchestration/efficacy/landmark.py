@@ -52,8 +52,9 @@ def last_before(samples: pd.DataFrame, landmark_day: int, max_age_days: int) -> 
         ValueError: a column is absent.
     """
     inputs.columns(samples, samples=["subject_id", "study_day", "sample_id"])
-    early = samples[(samples["study_day"] > 1) & (samples["study_day"] <= landmark_day)]
+    keys = samples[["subject_id", "study_day", "sample_id"]].reset_index(drop=True)
+    early = keys[(keys["study_day"] > 1) & (keys["study_day"] <= landmark_day)]
     latest = early.groupby("subject_id", sort=False)["study_day"].transform("max")
-    last = early[early["study_day"] == latest].sort_values(["subject_id", "sample_id"])  # a few: cheap to sort
-    last = last.drop_duplicates("subject_id", keep="last").set_index("subject_id")
+    found = early[early["study_day"] == latest].sort_values(["subject_id", "sample_id"])  # a few: cheap to sort
+    last = samples.iloc[found.drop_duplicates("subject_id", keep="last").index].set_index("subject_id")
     return last[landmark_day - last["study_day"] <= max_age_days]

@@ -575,7 +575,7 @@ class _Moments:
 
     @classmethod
     def of(cls, sample: _Sample, beta: np.ndarray) -> "_Moments":
-        eta = beta @ sample.x
+        eta = np.einsum("j,ji->i", beta, sample.x)
         eta = eta - eta.max(initial=-np.inf)
         weight = np.exp(eta)
         total = sample.risk_sets.sums(weight)
