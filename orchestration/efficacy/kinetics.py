@@ -115,28 +115,29 @@ def mixed_model(y: np.ndarray, x: np.ndarray, time: np.ndarray, subject: np.ndar
 
 @dataclass(frozen=True)
 class _Sums:
-    """Cross products within each subject: of the random effects (m, 2, 2), with the fixed ones and y, and of these."""
+    """Cross products within each of m subjects, side by side: one matrix product serves all of them."""
 
-    zz: np.ndarray
-    za: np.ndarray
-    aa: np.ndarray
+    zz: np.ndarray  # (2, m * 2) of the random effects
+    za: np.ndarray  # (2, m * k) of these with the k fixed ones and y
+    aa: np.ndarray  # (k, k) of the fixed ones and y, of all subjects together
 
     @classmethod
     def of(cls, a: np.ndarray, z: np.ndarray, code: np.ndarray, subjects: int) -> "_Sums":
         def summed(values):
             total = np.zeros((subjects, *values.shape[1:]))
             np.add.at(total, code, values)
-            return total
+            return total.swapaxes(0, 1).reshape(2, -1)
 
         return cls(summed(z[:, :, None] * z[:, None, :]), summed(z[:, :, None] * a[:, None, :]), a.T @ a)
 
     def profiled(self, theta: np.ndarray) -> tuple[np.ndarray, float]:
         """[X y]' V^-1 [X y] and log|V|, both with the residual variance taken out; V = I + Z L L' Z'."""
         root = np.array([[theta[0], 0], [theta[1], theta[2]]])
-        inner = np.eye(2) + root.T @ self.zz @ root
-        first, second = np.moveaxis(root.T @ self.za, 1, 0)
-        determinant = inner[:, 0, 0] * inner[:, 1, 1] - inner[:, 0, 1] ** 2
-        one, both, two = (inner[:, i, j] / determinant for i, j in ((1, 1), (0, 1), (0, 0)))
+        inner = ((root.T @ self.zz).reshape(-1, 2) @ root).reshape(2, -1, 2)
+        first, second = (root.T @ self.za).reshape(2, -1, len(self.aa))
+        low, between, high = 1 + inner[0, :, 0], inner[0, :, 1], 1 + inner[1, :, 1]
+        determinant = low * high - between**2
+        one, both, two = high / determinant, between / determinant, low / determinant
         cross = first.T @ (both[:, None] * second)
         reduced = first.T @ (one[:, None] * first) + second.T @ (two[:, None] * second) - cross - cross.T
         return self.aa - reduced, float(np.log(determinant).sum())
