@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,7 @@ class Book:
     build_id: str
     rows: list[dict] = field(default_factory=list)
     curves: list[pd.DataFrame] = field(default_factory=list)
+    _made: dict[tuple, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         known = [*SECONDARY, *(f"landmark_week_{week}" for week in self.study.analysis.landmarks_weeks)]
@@ -105,6 +107,12 @@ class Book:
         """The caveat of a study without imaging."""
         evaluator = self.study.response.evaluator
         return [] if self.cohort.has_assessments else [f"no tumour assessment ({evaluator})"]
+
+    def once(self, make: Callable[..., Any], *asked: Any) -> Any:
+        """What ``make`` makes of the book and of what is asked: made once for all analyses that look at it."""
+        if (make, *asked) not in self._made:
+            self._made[make, *asked] = make(self, *asked)
+        return self._made[make, *asked]
 
     def judge(self, count: int, variables: int, what: str) -> tuple[bool, list[str]]:
         """Whether so many events carry an estimate of so many contrasts, and what to say of it.

@@ -10,7 +10,7 @@ from orchestration.efficacy.book import Book
 def effects(book: Book) -> None:
     """Univariable and multivariable hazard ratios at the primary landmark."""
     week = book.study.analysis.primary_week
-    found = at_landmark(book, week)
+    found = book.once(at_landmark, week)
     known = found.frame.join(_prognostic(book.cohort.subjects))
     names = [*MARKER, *_prognostic(book.cohort.subjects).columns]
     frame = known.dropna(subset=names)

@@ -9,7 +9,7 @@ from orchestration.efficacy.book import Book
 
 def time_dependent_cox(book: Book) -> None:
     """The hazard at each moment against the last value known ``lag_days`` before it."""
-    frame = stretches(book)
+    frame = book.once(stretches)
     model = hazards(book, frame, MARKER, start="start")
     subjects = frame["subject_id"].nunique()
     write = book.about(
@@ -39,7 +39,7 @@ def time_dependent_cox(book: Book) -> None:
 
 def mantel_byar(book: Book) -> None:
     """Ever fallen by the pre-specified share, a status that begins when it is known; everybody starts without."""
-    frame = stretches(book)
+    frame = book.once(stretches)
     ever = frame.assign(has_fallen=frame.groupby("subject_id")["has_fallen"].cummax())
     spells = ever.groupby(["subject_id", "has_fallen"], as_index=False)  # at most two a subject
     spells = spells.agg(start=("start", "min"), stop=("stop", "max"), is_event=("is_event", "any"))

@@ -123,7 +123,7 @@ def patient_flow(book: Book) -> None:
     marker = cohort.last_changes(day)
     with_baseline = times[times.index.isin(cohort.log2_baseline.index)]
     with_change = with_baseline[with_baseline.index.isin(marker.index)]
-    in_primary = at_landmark(book, week).frame
+    in_primary = book.once(at_landmark, week).frame
     steps = {
         "treated": ("in_treated", cohort.times("PFS", "in_treated")),
         "analysis population": (population, times),
@@ -155,7 +155,7 @@ def landmarks(book: Book) -> None:
     for week in book.study.analysis.landmarks_weeks:
         name, here = f"landmark_week_{week}", f"week {week}"
         if week != book.study.analysis.primary_week:
-            _landmark(book, week, "PFS", at_landmark(book, week), here, book.role(name, "sensitivity"))
+            _landmark(book, week, "PFS", book.once(at_landmark, week), here, book.role(name, "sensitivity"))
         _landmark(book, week, "PFS_OTHER_RULES", at_landmark(book, week, "PFS_OTHER_RULES"), here, "sensitivity")
         for other in book.cohort.evaluators[1:]:
             found = at_landmark(book, week, evaluator=other)
@@ -165,7 +165,7 @@ def landmarks(book: Book) -> None:
 def primary(book: Book) -> None:
     """The one analysis that ``analysis.primary`` of study.yaml declares."""
     week = book.study.analysis.primary_week
-    _landmark(book, week, "PFS", at_landmark(book, week), f"week {week}", "primary")
+    _landmark(book, week, "PFS", book.once(at_landmark, week), f"week {week}", "primary")
 
 
 def _landmark(book: Book, week: int, endpoint: str, found: AtLandmark, stratum: str, role: str) -> None:
@@ -235,7 +235,7 @@ def _by_fall(book: Book, write: Write, frame: pd.DataFrame, endpoint: str, strat
 def proportional_hazards(book: Book) -> None:
     """Of the primary model."""
     week = book.study.analysis.primary_week
-    frame = at_landmark(book, week).frame
+    frame = book.once(at_landmark, week).frame
     write = book.about("PH test", "PFS", stratum=f"week {week}", n=len(frame), events=int(frame["is_event"].sum()))
     write_proportional_hazards(book, write, frame, hazards(book, frame, MARKER))
 
@@ -257,7 +257,7 @@ def write_proportional_hazards(
 def concordance(book: Book) -> None:
     """How well the primary model ranks the subjects it was fitted to, and what is left of it without that advantage."""
     week = book.study.analysis.primary_week
-    frame = at_landmark(book, week).frame
+    frame = book.once(at_landmark, week).frame
     model = hazards(book, frame, MARKER)
     write = book.about(
         "concordance",
@@ -348,7 +348,7 @@ def _below_limit(changes: pd.DataFrame, doublings: float) -> pd.DataFrame:
 def other_cuts(book: Book) -> None:
     """The other pre-specified cuts of the early change, against PFS after the primary landmark and against response."""
     week = book.study.analysis.primary_week
-    found, (early, flow) = at_landmark(book, week), early_changes(book)
+    found, (early, flow) = book.once(at_landmark, week), book.once(early_changes)
     for column, term in book.cuts.items():
         unclear = "without a baseline at or above the cut-off" if term == "normalised" else "without the flag"
         shared = {"term": term, "role": "sensitivity", "caveat": book.lacks_marker}

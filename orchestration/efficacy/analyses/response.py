@@ -11,7 +11,7 @@ from orchestration.efficacy.book import NAN, SEED, Book
 
 def early_change_and_response(book: Book) -> None:
     """Last change by the primary landmark, drawn before any progression, against best response: odds and ROC."""
-    week, (frame, flow) = book.study.analysis.primary_week, early_changes(book)
+    week, (frame, flow) = book.study.analysis.primary_week, book.once(early_changes)
     for endpoint, flag in (("ORR", "is_responder"), ("confirmed ORR", "is_confirmed_responder")):
         shared = {
             "stratum": f"week {week}",

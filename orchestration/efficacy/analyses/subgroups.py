@@ -79,7 +79,7 @@ def response_rates(book: Book) -> None:
 def interactions(book: Book) -> None:
     """Whether the change of serum HER2 goes with PFS (landmark) and with response (odds) alike in all strata."""
     week = book.study.analysis.primary_week
-    at_risk, (early, _) = at_landmark(book, week).frame, early_changes(book)
+    at_risk, (early, _) = book.once(at_landmark, week).frame, book.once(early_changes)
     for name, labels in _strata(book).items():
         _interaction(book, name, labels, at_risk, "PFS", "is_event", "Cox model of the landmark")
         _interaction(book, name, labels, early, "ORR", "is_responder", "logistic model")
@@ -87,7 +87,7 @@ def interactions(book: Book) -> None:
 
 def hazard_ratios(book: Book) -> None:
     """The ratio of the primary landmark in each stratum, from the very model whose interaction is tested."""
-    found = at_landmark(book, book.study.analysis.primary_week)
+    found = book.once(at_landmark, book.study.analysis.primary_week)
     method = "Cox at the landmark with a log2 ratio for each stratum, common log2 baseline, Efron ties, Wald CI"
     for name, labels in _strata(book).items():
         known = found.frame.join(labels.rename("level")).dropna(subset="level")
