@@ -203,7 +203,7 @@ def read(warehouse: Path, study: Study) -> Published:
                     query, {"evaluator": study.response.evaluator} if "$evaluator" in query else None
                 )
                 row = namedtuple(name, [column for column, *_ in cursor.description])
-                has_nan = any(str(kind) == "DOUBLE" for _, kind, *_ in cursor.description)
+                has_nan = any(str(kind) in {"DOUBLE", "FLOAT"} for _, kind, *_ in cursor.description)
                 tables[name] = [row._make(map(_known, values) if has_nan else values) for values in cursor.fetchall()]
             marts = {
                 mart: connection.execute(f"select {', '.join(columns)} from marts.{mart} order by all").df()
