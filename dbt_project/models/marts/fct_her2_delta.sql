@@ -46,11 +46,11 @@ select
     changes.is_bound,
     changes.is_timing_unknown,
     coalesce(changes.collected_on > progressions.progression_on, false) as is_after_progression,
-    coalesce(changes.collected_on > timeline.new_therapy_on, false) as is_after_new_therapy,
+    coalesce(changes.collected_on > subjects.new_therapy_on, false) as is_after_new_therapy,
     changes.unusable_reason is null as is_usable,
     changes.unusable_reason
 from {{ ref('int_serum_her2_changes') }} as changes
-inner join {{ ref('int_subject_timeline') }} as timeline on changes.subject_id = timeline.subject_id
+inner join {{ ref('int_subjects') }} as subjects on changes.subject_id = subjects.subject_id
 left join progressions on changes.subject_id = progressions.subject_id
 left join {{ ref('int_serum_her2_progression') }} as rises
     on
