@@ -28,21 +28,22 @@ class Pipeline:
 
     def __init__(self, settings: Settings):
         # Imports and parsing make millions of objects that stay: looking through them again and again costs a sixth of
-        # the start. Afterwards the usual rhythm returns, or garbage that holds whole tables would pile up.
+        # the start, and they are never looked through later. Afterwards the usual rhythm returns, or garbage that holds
+        # whole tables would pile up.
         rhythm = gc.get_threshold()
         gc.set_threshold(100_000, 50, 1000)
         prepare_instance(settings)
         dbt = Dbt(settings, load_study(settings.study_file))
         dbt.start()
+        import great_expectations  # noqa: F401
+        import lifelines  # noqa: F401
+
         from orchestration.definitions import build_defs
+        from orchestration.efficacy import metrics  # noqa: F401
+        from orchestration.report import page  # noqa: F401
 
-        if not dbt.is_compiled():  # the definitions wait for it; a first run needs these anyway
-            import great_expectations  # noqa: F401
-            import lifelines  # noqa: F401
-
-            from orchestration.efficacy import metrics  # noqa: F401
-            from orchestration.report import page  # noqa: F401
         self._job = build_defs(settings, with_automation=False).resolve_job_def("pipeline")
+        gc.freeze()
         gc.set_threshold(*rhythm)
 
     def run(

@@ -65,12 +65,7 @@ def serve(settings: Settings) -> int:
 
 
 def _warm_up(settings: Settings) -> None:
-    """Load what the first run would: modules that steps import where they need them, and what dbt renders."""
-    import great_expectations  # noqa: F401
-    import lifelines  # noqa: F401
-
-    import orchestration.efficacy.metrics
-    import orchestration.report.page  # noqa: F401
+    """Load what the first run would: what dbt renders."""
     from orchestration.lake import Lake
     from orchestration.study import load_study
     from orchestration.warehouse import Dbt

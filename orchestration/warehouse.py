@@ -76,10 +76,6 @@ class Dbt:
         """Have dbt at work on the project, if it has not been yet, while this process does something else."""
         self._compilation().start()
 
-    def is_compiled(self) -> bool:
-        """Whether nothing has to wait for dbt."""
-        return self._compilation().is_made()
-
     def load(self) -> None:
         """Have what dbt makes of the project in memory."""
         self._compilation().nodes(self.settings.lake, self.ledger)
