@@ -15,6 +15,7 @@ from orchestration.errors import UserError
 from orchestration.study import Study
 
 MARTS = ("dim_subject", "fct_visit", "fct_her2_delta", "fct_response", "fct_best_response", "fct_time_to_event")
+KEYS = {"analysis", "endpoint", "population", "stratum", "term", "statistic", "time_months"}
 PRIMARY = {
     "analysis": "landmark",
     "endpoint": "PFS",
@@ -199,6 +200,15 @@ def test_the_order_of_the_rows_changes_nothing(linked, estimates):
     shuffled = {name: frame.sample(frac=1, random_state=4) if len(frame) else frame for name, frame in linked.items()}
     again = metrics.compute(shuffled, study(secondary=["time_dependent_cox", "mantel_byar", "response_odds"]), "build")
     pd.testing.assert_frame_equal(again["estimates"], estimates, check_exact=False, rtol=1e-9)
+
+
+def test_no_analysis_changes_what_another_one_looks_at(linked, computed):
+    """They share frames that are made once."""
+    rules = study(secondary=["time_dependent_cox", "mantel_byar", "response_odds"])
+    for name, backwards in metrics.compute(linked, rules, "build", metrics.ANALYSES[::-1]).items():
+        keys = [column for column in computed[name] if column in KEYS]
+        one, other = (frame.sort_values(keys).reset_index(drop=True) for frame in (computed[name], backwards))
+        pd.testing.assert_frame_equal(one, other)
 
 
 def test_the_same_marts_give_the_same_tables_bit_for_bit(linked, computed):
