@@ -39,7 +39,7 @@ LARGE = 2_000_000
 """Sizes from here on run once."""
 
 _STAGES = {
-    "start": "start (imports, project parsed)",
+    "start": "start (imports)",
     "raw": "read, validate, commit",
     "seconds building the marts": "marts (dbt: seeds, models, tests)",
     "seconds computing efficacy metrics": "metrics",

@@ -1,4 +1,4 @@
-"""A worker that stays: everything imported, dbt's project parsed, the landing folder watched: `sher2 up` starts it.
+"""A worker that stays: everything imported, dbt's statements at hand, the landing folder watched: `sher2 up` starts it.
 
 It executes the very job that the sensor asks for, on the same instance, and stops when its code is no longer the one on
 disk. Nothing rests on it: killed, it leaves what any killed run leaves, and the sensor goes on.
